@@ -1,0 +1,52 @@
+"""What a benchmark ran on, and how fast that machine multiplies matrices at this moment."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import time
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+PACKAGES = ("ssim-ae", "torch", "numpy", "onnxruntime", "openvino", "accelerate", "mindspore")
+
+
+def sgemm_gflops(size: int = 2048, repeats: int = 7) -> float:
+    """Rate of a float32 matrix product on all threads of torch, GFLOP/s, median."""
+    import torch
+
+    a, b = torch.rand(size, size), torch.rand(size, size)
+    a @ b
+    seconds = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        a @ b
+        seconds.append(time.perf_counter() - began)
+    return 2 * size**3 / statistics.median(seconds) / 1e9
+
+
+def describe_machine() -> dict[str, Any]:
+    """Processor, cores, versions, sgemm rate; no host name, no paths."""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0,
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "versions": versions,
+        "sgemm_gflops": round(sgemm_gflops(), 1),
+    }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as lines:
+            return next(x.split(":")[1].strip() for x in lines if x.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

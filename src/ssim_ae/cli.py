@@ -1,0 +1,295 @@
+"""The command line: parses, calls, prints. Nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ssim_ae import __version__
+
+if TYPE_CHECKING:
+    from ssim_ae.evaluation.evaluate import Evaluation
+    from ssim_ae.training.loop import Progress
+
+as_json = click.option("--json", "json_", is_flag=True, help="Print one JSON object instead.")
+engine_option = click.option(
+    "--engine", default="onnxruntime", show_default=True, help="onnxruntime or openvino."
+)
+path = click.Path(path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="ssim-ae")
+def cli() -> None:
+    """Find and outline defects in pictures after training on good pictures only.
+
+    RUN is a run folder or a detector.onnx. Exit codes: 0 done, 1 failed while working,
+    2 wrong use or bad input.
+    """
+
+
+def main() -> None:
+    """Entry point: errors become one line and an exit code."""
+    from ssim_ae.errors import InputError, SsimAeError
+
+    try:
+        cli(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("stopped", 1)
+    except InputError as error:
+        _fail(str(error), 2)
+    except SsimAeError as error:
+        _fail(str(error), 1)
+    except OSError as error:
+        _fail(f"{error.filename or 'file'}: {error.strerror or error}: check disk and path", 1)
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"error: {message}", err=True)
+    sys.exit(code)
+
+
+@cli.command()
+@click.argument("dataset", type=path)
+@click.option("--preset", help="texture, object, reference-texture or reference-object.")
+@click.option("--config", type=path, help="YAML file of settings, ours or the zoo's.")
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change one setting.")
+@click.option("--output", type=path, metavar="RUN", help="Run folder [runs/<dataset>].")
+@click.option("--group", metavar="PATTERN", help="Regular expression on file names: pictures of "
+              "one strip or part are held out together.")  # fmt: skip
+@click.option("--init-from", type=path, metavar="RUN", help="Start from another run's weights.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted run.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing run.")
+@as_json
+def train(
+    dataset: Path,
+    preset: str | None,
+    config: Path | None,
+    changes: tuple[str, ...],
+    output: Path | None,
+    group: str | None,
+    init_from: Path | None,
+    resume: bool,
+    overwrite: bool,
+    json_: bool,
+) -> None:
+    """Train on DATASET's good pictures and write a calibrated detector."""
+    from ssim_ae.errors import InputError
+
+    if resume and (preset or config or changes or group or init_from or overwrite):
+        raise InputError("--resume takes the run's own settings: leave the other options out")
+    run = _train(
+        dataset,
+        preset=preset,
+        config=config,
+        changes=[*changes, f"group={json.dumps(group)}"] if group is not None else changes,
+        output=output,
+        overwrite=overwrite,
+        resume=resume,
+        init_from=init_from,
+        json_=json_,
+    )
+    thresholds, calibration = run.record.thresholds, run.record.calibration
+    if thresholds is None or calibration is None:  # a helper process of several
+        return
+    numbers = {
+        "run": str(run.folder),
+        "detector": str(run.folder / "detector.onnx"),
+        **run.report,
+        "threshold": thresholds.score,
+        "pixel_threshold": thresholds.pixel,
+        "promised_false_reject_rate": calibration.promised_false_reject_rate,
+        "held_out": calibration.pictures,
+        "notes": run.notes + run.record.warnings,
+    }
+    if json_:
+        click.echo(json.dumps(numbers))
+        return
+    click.echo(
+        f"trained {run.report['steps']} steps in {run.report['seconds']:.0f} s, held-out loss "
+        f"{run.report['held_out_loss']:.3f}\n"
+        f"threshold {thresholds.score:.4f}: at most "
+        f"{calibration.promised_false_reject_rate:.1%} of good pictures rejected "
+        f"(from {calibration.pictures} held-out pictures)\n"
+        f"detector: {run.folder / 'detector.onnx'}"
+    )
+
+
+@cli.command()
+@click.argument("run", type=path)
+@click.argument("dataset", type=path)
+@click.option("--output", type=path, metavar="DIR", help="Folder [RUN/evaluation].")
+@click.option("--maps", is_flag=True, help="Also write float TIFF maps for MVTec's script.")
+@engine_option
+@as_json
+def evaluate(
+    run: Path, dataset: Path, output: Path | None, maps: bool, engine: str, json_: bool
+) -> None:
+    """Measure RUN on DATASET's test pictures; writes metrics.json and report.html."""
+    result = _evaluate(run, dataset, output, maps, engine, json_)
+    _finish_evaluation(result, json_)
+
+
+@cli.command()
+@click.argument("run", type=path)
+@click.argument("pictures", type=path, nargs=-1, required=True, metavar="PICTURE|FOLDER...")
+@click.option("--output", type=path, metavar="DIR", help="Write a table, overlays and masks here.")
+@click.option("--format", "kind", default="jsonl", show_default=True, help="jsonl, csv, parquet.")
+@click.option("--maps", is_flag=True, help="Also write float TIFF maps.")
+@engine_option
+@as_json
+def inspect(
+    run: Path,
+    pictures: tuple[Path, ...],
+    output: Path | None,
+    kind: str,
+    maps: bool,
+    engine: str,
+    json_: bool,
+) -> None:
+    """Score PICTUREs, or every picture in FOLDERs, and say which are defective."""
+    from ssim_ae.runtime.inspect import inspect_pictures
+
+    show = (lambda line: None) if json_ else click.echo
+    summary = inspect_pictures(
+        run, pictures, output, kind, maps, engine, show, lambda line: click.echo(line, err=True)
+    )
+    if json_:
+        click.echo(json.dumps(summary))
+    elif output is not None:
+        click.echo(f"results: {output}")
+    if summary["unreadable"]:
+        sys.exit(1)
+
+
+@cli.command()
+@click.argument("run", type=path)
+@click.argument("dataset", type=path)
+@click.option("--false-reject-rate", type=float, default=0.05, show_default=True)
+@click.option("--group", metavar="PATTERN", help="Regular expression on file names.")
+@as_json
+def calibrate(
+    run: Path, dataset: Path, false_reject_rate: float, group: str | None, json_: bool
+) -> None:
+    """Set RUN's thresholds anew from good pictures it was not trained on."""
+    from ssim_ae.training.calibrate import calibrate as recalibrate
+
+    record, notes = recalibrate(run, dataset, false_reject_rate, group)
+    calibration, thresholds = record.calibration, record.thresholds
+    assert calibration is not None
+    assert thresholds is not None
+    if json_:
+        body = {"threshold": thresholds.score, "pixel_threshold": thresholds.pixel}
+        click.echo(json.dumps({**body, "calibration": calibration.model_dump(), "notes": notes}))
+        return
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
+    click.echo(
+        f"threshold {thresholds.score:.4f}: at most {calibration.promised_false_reject_rate:.1%} "
+        f"of good pictures rejected (from {calibration.pictures} pictures)"
+    )
+
+
+@cli.command()
+@click.option("--output", type=path, default=Path("runs/demo"), show_default=True, metavar="RUN")
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change one setting.")
+@as_json
+def demo(output: Path, changes: tuple[str, ...], json_: bool) -> None:
+    """Make a woven fabric with defects, train, evaluate, and write the report."""
+    from ssim_ae.data.synthetic import make_dataset
+    from ssim_ae.files import writing
+
+    data = output.with_name(f"{output.name}-fabric")
+    with writing(data):
+        make_dataset(data)
+    if not json_:
+        click.echo(f"fabric with defects: {data}")
+    run = _train(
+        data, preset="texture", changes=changes, output=output, overwrite=True, json_=json_
+    )
+    result = _evaluate(run.folder, data, None, False, "onnxruntime", json_)
+    if not json_:
+        click.echo(f"detector: {run.folder / 'detector.onnx'}")
+    _finish_evaluation(result, json_)
+
+
+def _train(dataset: Path, json_: bool, **options: Any) -> Any:
+    from ssim_ae.training.train import train as train_run
+
+    with _training_bar(json_) as show:
+        return train_run(
+            dataset,
+            on_progress=show,
+            on_note=lambda line: click.echo(f"note: {line}", err=True),
+            **options,
+        )
+
+
+def _evaluate(
+    run: Path, dataset: Path, output: Path | None, maps: bool, engine: str, json_: bool
+) -> Evaluation:
+    from tqdm import tqdm
+
+    from ssim_ae.evaluation.evaluate import evaluate as evaluate_run
+
+    with tqdm(unit="picture", desc="evaluating", disable=json_, leave=False) as bar:
+
+        def on_picture(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        return evaluate_run(run, dataset, output, maps, engine, on_picture)
+
+
+def _finish_evaluation(result: Evaluation, json_: bool) -> None:
+    from ssim_ae.evaluation.report import number
+
+    m = result.metrics
+    if json_:
+        click.echo(json.dumps(m))
+    else:
+        for line in result.notes + result.unreadable:
+            click.echo(f"note: {line}", err=True)
+        control = m["baselines"]["no_model"] or {}
+        rows = [
+            ("pixel AUROC", m["pixel_auroc"], control.get("pixel_auroc")),
+            ("AU-PRO (30 %)", m["aupro_30"], control.get("aupro_30")),
+            ("image AUROC", m["image_auroc"], control.get("image_auroc")),
+            ("false-reject rate", m["at_threshold"]["false_reject_rate"], None),
+            ("recall", m["at_threshold"]["recall"], None),
+        ]
+        for name, value, baseline in rows:
+            beside = "" if baseline is None else f"   (no trained model: {number(baseline)})"
+            click.echo(f"{name:18} {number(value)}{beside}")
+        click.echo(f"metrics: {result.folder / 'metrics.json'}")
+        click.echo(f"report:  {result.folder / 'report.html'}")
+    if result.unreadable:
+        sys.exit(1)
+
+
+@contextmanager
+def _training_bar(quiet: bool) -> Iterator[Callable[[Progress], None]]:
+    """A bar with loss, pictures per second and time left."""
+    from tqdm import tqdm
+
+    layout = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} steps, {remaining} left{postfix}"
+    with tqdm(desc="training", bar_format=layout, disable=quiet, unit="step") as bar:
+
+        def show(line: Progress) -> None:
+            if bar.total != line.steps:  # first line, or a resumed run
+                bar.total = line.steps
+                bar.initial = bar.n = max(0, line.step - 10)
+            speed = f"{line.patches_per_second:.0f} pictures/s"
+            bar.set_postfix_str(f"loss {line.loss:.3f}, {speed}", refresh=False)
+            bar.update(line.step - bar.n)
+
+        yield show

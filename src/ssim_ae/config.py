@@ -1,0 +1,271 @@
+"""The settings: one pydantic model, YAML in and out, presets, ``key=value`` changes.
+
+Files in the zoo's own key names load too (see zoo_config). Everything wrong is reported at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ssim_ae import zoo_config
+from ssim_ae.errors import SettingsError
+
+PRESETS = ("texture", "object", "reference-texture", "reference-object")
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+class AugmentSettings(_Section):
+    """What happens to a training patch, each with its probability."""
+
+    rotate_angle: float = Field(default=45.0, ge=0, le=180, description="degrees, drawn from +-angle")
+    p_rotate: Probability = 0.3
+    p_horizontal_flip: Probability = 0.3
+    p_vertical_flip: Probability = 0.3
+
+
+class ResidualTerm(_Section):
+    """One kind of difference between picture and reconstruction."""
+
+    kind: Literal["ssim", "l1"]
+    window: int = Field(11, ge=1, le=255, description="uniform window, pixels, odd")
+    sigma: float | None = Field(None, gt=0, le=36, description="Gaussian window instead, pixels")
+    weight: float = Field(1.0, gt=0)
+    scale: float = Field(1.0, gt=0, description="the map is divided by it")
+
+    @model_validator(mode="after")
+    def _odd(self) -> ResidualTerm:
+        if self.window % 2 == 0:
+            raise ValueError(f"window is {self.window}, but a centred window needs an odd number")
+        return self
+
+
+class ResidualSettings(_Section):
+    """How picture and reconstruction become one map."""
+
+    terms: list[ResidualTerm] = Field(min_length=1)
+    combine: Literal["sum", "max"] = "sum"
+
+
+class ZooSettings(_Section):
+    """The zoo's thresholds and post-processing, for its own ok / nok / acc numbers."""
+
+    percent: float = Field(98.0, ge=0, le=100, description="percentile of training residuals")
+    ssim_threshold: float | None = Field(None, gt=0, description="fixed; else by percent")
+    l1_threshold: float | None = Field(None, gt=0, description="fixed; else by percent")
+    bg_mask: Literal["B", "W"] | None = Field(None, description="black or white background")
+    image_level: bool = True
+    border: int = Field(5, ge=0, description="frame in pixels ...")
+    border_weight: Probability = 0.2
+    opening: int = Field(4, ge=0, description="radius of the disk, pixels")
+
+
+class Settings(_Section):
+    """Every setting of a training and of the detector it makes."""
+
+    preset: str = "texture"
+    color: Literal["grey", "rgb"] = "grey"
+    resize: int | None = Field(256, ge=11, description="short side in pixels; none keeps the size")
+    centre_crop: int | None = Field(None, ge=11, description="pixels, after resize")
+    tile: Literal[128, 256] = 128
+    stride: int = Field(32, ge=1, le=256)
+    latent: int = Field(100, ge=1, le=4096)
+    first_layer_channels: int = Field(32, ge=1, le=512)
+    augment: AugmentSettings = AugmentSettings()
+    steps: int = Field(600, ge=1)
+    batch_size: int = Field(32, ge=1, le=4096)
+    learning_rate: float = Field(2e-3, gt=0, le=1)
+    weight_decay: float = Field(1e-5, ge=0, le=1)
+    schedule: Literal["one-cycle", "constant"] = "one-cycle"
+    precision: Literal["float32", "bf16", "fp16"] = "float32"
+    device: Literal["auto", "cpu"] = "auto"
+    seed: int = Field(0, ge=0, lt=2**31)
+    residual: ResidualSettings
+    held_out: float = Field(0.2, gt=0, le=0.5, description="share of the good pictures")
+    false_reject_rate: float = Field(0.05, gt=0, lt=1)
+    pixel_false_reject_rate: float = Field(0.002, gt=0, lt=1)
+    group: str | None = Field(None, description="regular expression on file names")
+    zoo: ZooSettings | None = None
+
+    @model_validator(mode="after")
+    def _fit(self) -> Settings:
+        size = self.centre_crop or self.resize
+        if self.centre_crop and self.resize and self.centre_crop > self.resize:
+            raise ValueError(
+                f"centre_crop is {self.centre_crop}, larger than resize {self.resize}: lower it"
+            )
+        if size is not None and size < self.tile:
+            raise ValueError(
+                f"tile is {self.tile}, larger than the working size {size}: "
+                "raise resize or centre_crop, or lower tile"
+            )
+        if self.stride > self.tile:
+            raise ValueError(f"stride is {self.stride}, larger than tile {self.tile}: lower it")
+        return self
+
+    @property
+    def channels(self) -> int:
+        return 1 if self.color == "grey" else 3
+
+
+def preset(name: str) -> dict[str, Any]:
+    """The values of a named preset."""
+    if name not in PRESETS:
+        raise SettingsError(f"preset {name!r} is unknown: {_nearest(name, PRESETS)}")
+    text = resources.files("ssim_ae.presets").joinpath(f"{name}.yaml").read_text()
+    return {"preset": name, **yaml.safe_load(text)}
+
+
+def load_settings(
+    preset_name: str | None = None,
+    file: str | Path | None = None,
+    changes: Sequence[str] | Mapping[str, Any] = (),
+) -> tuple[Settings, list[str]]:
+    """Settings from a preset or a YAML file, then ``key=value`` changes on top.
+
+    A file in the zoo's key names is translated. Returns the settings and a line for every zoo key
+    that does not act here.
+
+    Raises:
+        SettingsError: unreadable file, unknown key (names the nearest), value out of range; the
+            message lists all of them.
+    """
+    notes: list[str] = []
+    problems: list[str] = []
+    values: dict[str, Any] = {}
+    if file is not None:
+        values = _read_yaml(Path(file))
+        if zoo_config.speaks_zoo(values):
+            known, notes, problems = zoo_config.translate(values)
+            base = preset(known.pop("preset"))
+            values = _merge(base, known)
+        else:
+            values = _merge(preset(preset_name or str(values.get("preset", "texture"))), values)
+    else:
+        values = preset(preset_name or "texture")
+    for key, value in _pairs(changes, problems):
+        _assign(values, key, value, problems)
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        problems += [_explain(e) for e in error.errors()]
+    if problems:
+        raise SettingsError("; ".join(problems))
+    return settings, notes
+
+
+def save_settings(settings: Settings, file: Path, version: str) -> None:
+    """Write every setting, resolved, as YAML that ``load_settings`` reads back."""
+    body = yaml.safe_dump(settings.model_dump(), sort_keys=False)
+    file.write_text(f"# ssim-ae {version}; every setting, resolved\n{body}", encoding="utf-8")
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        documents = list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise SettingsError(f"{file}: cannot be read ({error.strerror}): check the path") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        line = str(error).replace("\n", " ")
+        raise SettingsError(f"{file}: is not YAML ({line}): correct it") from None
+    first = documents[0] if documents else None  # the zoo appends help texts as more documents
+    if not isinstance(first, dict):
+        raise SettingsError(f"{file}: holds no settings: write 'key: value' lines")
+    return {str(k): v for k, v in first.items()}
+
+
+def _merge(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in top.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            merged[key] = _merge(dict(merged[key]), value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _pairs(
+    changes: Sequence[str] | Mapping[str, Any], problems: list[str]
+) -> Iterator[tuple[str, Any]]:
+    if isinstance(changes, Mapping):
+        yield from changes.items()
+        return
+    for text in changes:
+        key, sign, value = text.partition("=")
+        if not sign:
+            problems.append(f"--set {text!r}: write key=value")
+            continue
+        try:
+            parsed = yaml.safe_load(value)
+            if isinstance(parsed, str):  # YAML 1.1 reads 2e-4 as text; "none" is no YAML word
+                parsed = None if parsed.lower() == "none" else _number(parsed)
+        except yaml.YAMLError:
+            problems.append(f"--set {text!r}: the value is not YAML")
+            continue
+        yield key.strip(), parsed
+
+
+def _number(text: str) -> Any:
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return number if math.isfinite(number) else text
+
+
+def _assign(values: dict[str, Any], key: str, value: Any, problems: list[str]) -> None:
+    """Set ``a.b.0.c`` inside nested dicts and lists."""
+    *path, last = key.split(".")
+    node: Any = values
+    try:
+        for part in path:
+            if isinstance(node, dict):
+                if node.get(part) is None:
+                    node[part] = {}
+                node = node[part]
+            else:
+                node = node[int(part)]
+        node[last if isinstance(node, dict) else int(last)] = value
+    except (ValueError, IndexError, TypeError):
+        problems.append(f"--set {key}: there is no such place in the settings")
+
+
+def _explain(error: Any) -> str:
+    where = ".".join(str(p) for p in error["loc"])
+    if error["type"] == "extra_forbidden":
+        section: Any = Settings
+        for part in error["loc"][:-1]:
+            section = _section_of(section, part)
+        return f"{where} is no setting: {_nearest(str(error['loc'][-1]), section.model_fields)}"
+    message = error["msg"].removeprefix("Value error, ")
+    if not where:
+        return str(message)
+    return f"{where} is {error['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "augment": AugmentSettings,
+    "residual": ResidualSettings,
+    "terms": ResidualTerm,
+    "zoo": ZooSettings,
+}
+
+
+def _section_of(section: Any, part: str | int) -> Any:
+    return section if isinstance(part, int) else _SECTIONS[part]
+
+
+def _nearest(name: str, known: Any) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
+    return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"

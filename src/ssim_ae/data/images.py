@@ -1,0 +1,163 @@
+"""Decoding and working size: a picture file in, a uint8 array out, and maps back again.
+
+Policy (docs/pictures.md): EXIF orientation is applied; 16-bit values are scaled by 1/257, never
+clipped; alpha is dropped, colour values kept; palettes are looked up; CMYK becomes RGB; 1-bit
+becomes 0 and 255; grey is ITU-R 601 luma; the first frame of several counts. Float pictures have
+no agreed range and are refused, as are files over the pixel limit and truncated ones.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from ssim_ae.errors import PictureError
+
+PIXEL_LIMIT = 1 << 29  # 536 million: a 20,000 x 20,000 line scan passes, a zip bomb does not
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
+Image.MAX_IMAGE_PIXELS = None  # our own limit, checked before decoding
+
+Pixels = NDArray[np.uint8]
+Map = NDArray[np.float32]
+
+
+def read_picture(file: Path, color: str) -> Pixels:
+    """Decode a file to uint8 ``[h, w]`` (``color`` "grey") or ``[h, w, 3]`` ("rgb").
+
+    Raises:
+        PictureError: missing, truncated, no picture, too large, or of a mode without a meaning.
+    """
+    try:
+        with warnings.catch_warnings(), Image.open(file) as image:
+            warnings.simplefilter("ignore")
+            if image.width * image.height > PIXEL_LIMIT:
+                raise PictureError(
+                    f"{file}: {image.width}x{image.height} pixels are over the limit of "
+                    f"{PIXEL_LIMIT}: cut the picture into pieces"
+                )
+            image.load()
+            return to_pixels(ImageOps.exif_transpose(image), color, file)
+    except PictureError:
+        raise
+    except FileNotFoundError:
+        raise PictureError(f"{file}: does not exist: check the path") from None
+    except PermissionError:
+        raise PictureError(f"{file}: may not be read: change its permissions") from None
+    except Exception as error:  # Pillow's decoders raise nearly every type on hostile files
+        reason = str(error).replace(str(file), "").strip() or type(error).__name__
+        raise PictureError(
+            f"{file}: cannot be decoded ({reason.splitlines()[0]}): save it again or remove it"
+        ) from None
+
+
+def to_pixels(image: Image.Image, color: str, name: object) -> Pixels:
+    """Convert an opened picture by the policy above."""
+    mode = "L" if color == "grey" else "RGB"
+    if image.mode == "F":
+        raise PictureError(f"{name}: float pixels have no agreed range: save as 8 or 16 bit")
+    if image.mode.startswith("I"):  # 16 bit, or 32-bit integers that hold 16
+        wide = np.asarray(image).astype(np.int64)
+        if wide.size and (wide.min() < 0 or wide.max() > 65535):
+            raise PictureError(f"{name}: 32-bit values beyond 0..65535: save as 8 or 16 bit")
+        narrow = ((wide + 128) // 257).astype(np.uint8)
+        return narrow if mode == "L" else np.repeat(narrow[..., None], 3, axis=2)
+    if image.mode in ("P", "PA"):
+        image = image.convert("RGBA")
+    if image.mode in ("RGBA", "RGBX"):
+        image = Image.merge("RGB", image.split()[:3])  # alpha dropped, not blended
+    elif image.mode == "LA":
+        image = image.split()[0]
+    elif image.mode not in ("L", "RGB"):
+        image = image.convert("L" if image.mode == "1" else "RGB")
+    return np.array(image.convert(mode), dtype=np.uint8)
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How a decoded picture comes to working size; travels inside the detector."""
+
+    color: str
+    resize: int | None
+    centre_crop: int | None
+
+    def read(self, file: Path) -> tuple[Pixels, Geometry]:
+        """Decode a file and bring it to working size."""
+        return self.apply(read_picture(file, self.color))
+
+    def apply(self, pixels: Pixels) -> tuple[Pixels, Geometry]:
+        """uint8 picture at any size -> (uint8 at working size, where it came from)."""
+        geometry = self.geometry(pixels.shape[0], pixels.shape[1])
+        image = Image.fromarray(pixels)
+        (height, width), (top, left, h, w) = geometry.scaled, geometry.crop
+        if geometry.scaled != geometry.original:
+            image = image.resize((width, height), _filter(geometry.original, geometry.scaled))
+        if (h, w) != (height, width):
+            image = image.crop((left, top, left + w, top + h))
+        return np.array(image), geometry
+
+    def geometry(self, height: int, width: int) -> Geometry:
+        """Short side to ``resize`` (aspect kept), then the centre square of ``centre_crop``."""
+        scaled = (height, width)
+        if self.resize is not None:
+            factor = self.resize / min(height, width)
+            scaled = (max(1, round(height * factor)), max(1, round(width * factor)))
+        crop = (0, 0, *scaled)
+        if self.centre_crop is not None:
+            side = self.centre_crop
+            h, w = min(side, scaled[0]), min(side, scaled[1])
+            crop = ((scaled[0] - h) // 2, (scaled[1] - w) // 2, h, w)
+        return Geometry((height, width), scaled, crop)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Original size, scaled size, and the crop (top, left, height, width) taken from the scaled."""
+
+    original: tuple[int, int]
+    scaled: tuple[int, int]
+    crop: tuple[int, int, int, int]
+
+    def map_to_original(self, anomaly_map: Map) -> Map:
+        """Working-size map -> original size (bilinear); what the crop cut off becomes 0."""
+        top, left, h, w = self.crop
+        if (h, w) != self.scaled:
+            whole = np.zeros(self.scaled, np.float32)
+            whole[top : top + h, left : left + w] = anomaly_map
+            anomaly_map = whole
+        if self.scaled == self.original:
+            return anomaly_map
+        size = (self.original[1], self.original[0])
+        image = Image.fromarray(np.ascontiguousarray(anomaly_map))
+        return np.asarray(image.resize(size, Image.Resampling.BILINEAR))
+
+    def mask_to_working(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Ground truth at original size -> working size: pixels at least half covered.
+
+        A defect too thin for that keeps its most covered pixels, so that none vanishes.
+        """
+        if mask.shape != self.original:
+            raise ValueError(f"mask {mask.shape} on a picture of {self.original}")
+        top, left, h, w = self.crop
+        share = mask.astype(np.float32)
+        if self.scaled != self.original:
+            size = (self.scaled[1], self.scaled[0])
+            share = np.asarray(Image.fromarray(share).resize(size, Image.Resampling.BOX))
+        share = share[top : top + h, left : left + w]
+        half = share >= 0.5
+        if half.any() or not share.any():
+            return half
+        return np.asarray(share >= share.max())
+
+
+def _filter(old: tuple[int, int], new: tuple[int, int]) -> Image.Resampling:
+    return Image.Resampling.BOX if new[0] <= old[0] else Image.Resampling.BICUBIC
+
+
+def read_mask(file: Path) -> NDArray[np.bool_]:
+    """Ground truth: every non-zero pixel is defective."""
+    return read_picture(file, "grey") > 0

@@ -1,0 +1,150 @@
+"""Dataset folders understood: MVTec AD and its relatives, woven textures, a plain folder.
+
+MVTec AD       train/good, test/good, test/<defect>, ground_truth/<defect>/<stem>_mask.png
+  relatives    good may be called ok or normal (BTAD), test may be test_public with ground_truth
+               inside (AD 2), a mask may be <stem>.png (BTAD) or a folder of masks (LOCO)
+woven texture  train/000.png, test/000.png, ground_truth/defective/000.png; no mask = good
+plain folder   good pictures only; cannot be evaluated
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssim_ae.data.images import SUFFIXES, read_mask
+from ssim_ae.errors import InputError
+
+GOOD_NAMES = ("good", "ok", "normal")
+
+
+@dataclass(frozen=True)
+class TestPicture:
+    """One test picture; ``masks`` is empty for a good one, several are united."""
+
+    __test__ = False  # not a test class, whatever its name suggests to pytest
+    file: Path
+    defect: str
+    masks: tuple[Path, ...]
+
+    @property
+    def is_good(self) -> bool:
+        return not self.masks
+
+    def mask(self, shape: tuple[int, int]) -> NDArray[np.bool_]:
+        """Ground truth ``[h, w]`` at the picture's original size.
+
+        Raises:
+            InputError: a mask of another size than the picture.
+        """
+        union = np.zeros(shape, np.bool_)
+        for file in self.masks:
+            mask = read_mask(file)
+            if mask.shape != shape:
+                raise InputError(
+                    f"{file}: mask is {mask.shape[1]}x{mask.shape[0]}, its picture {self.file} is "
+                    f"{shape[1]}x{shape[0]}: save the mask at the picture's size"
+                )
+            union |= mask
+        return union
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """Picture files directly in a folder, sorted by name."""
+    try:
+        found = [f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES and f.is_file()]
+    except PermissionError:
+        raise InputError(f"{folder}: may not be read: change its permissions") from None
+    return sorted(f for f in found if not f.name.startswith("."))
+
+
+def training_pictures(root: Path) -> list[Path]:
+    """Good pictures of a dataset, sorted.
+
+    Raises:
+        InputError: no such folder, or no pictures in it.
+    """
+    _require_folder(root)
+    candidates = [root / "train" / name for name in GOOD_NAMES] + [root / "train", root]
+    for folder in candidates:
+        if folder.is_dir() and (found := pictures_in(folder)):
+            return found
+    raise InputError(
+        f"{root}: no pictures in train/good, train, or the folder itself: put good pictures "
+        f"there ({', '.join(sorted(SUFFIXES))})"
+    )
+
+
+def test_pictures(root: Path) -> list[TestPicture]:
+    """Labelled test pictures of a dataset, sorted by defect and name.
+
+    Raises:
+        InputError: no test folder, no pictures, defective pictures without masks.
+    """
+    _require_folder(root)
+    for name in ("test", "test_public"):
+        test = root / name
+        if test.is_dir():
+            break
+    else:
+        raise InputError(
+            f"{root}: has no test folder, so it cannot be evaluated: add test/good, "
+            "test/<defect> and ground_truth/<defect>"
+        )
+    truth = test / "ground_truth" if (test / "ground_truth").is_dir() else root / "ground_truth"
+    flat = pictures_in(test)
+    found = _woven(flat, truth) if flat else _mvtec(test, truth)
+    if not found:
+        raise InputError(f"{test}: holds no pictures: add test/good and test/<defect>")
+    return found
+
+
+test_pictures.__test__ = False  # type: ignore[attr-defined]
+
+
+def _require_folder(root: Path) -> None:
+    if not root.exists():
+        raise InputError(f"{root}: does not exist: check the dataset's path")
+    if not root.is_dir():
+        raise InputError(f"{root}: is a file: name the dataset's folder")
+
+
+def _woven(files: list[Path], truth: Path) -> list[TestPicture]:
+    masks = truth / "defective"
+    if not masks.is_dir():
+        raise InputError(f"{masks}: does not exist: put the masks of defective pictures there")
+    pictures = []
+    for file in files:
+        found = _masks_of(file, masks)
+        pictures.append(TestPicture(file, "defective" if found else "good", found))
+    return sorted(pictures, key=lambda p: (p.defect, p.file.name))
+
+
+def _mvtec(test: Path, truth: Path) -> list[TestPicture]:
+    pictures = []
+    for folder in sorted(p for p in test.iterdir() if p.is_dir() and p != truth):
+        files = pictures_in(folder)
+        if folder.name in GOOD_NAMES:
+            pictures += [TestPicture(f, "good", ()) for f in files]
+            continue
+        for file in files:
+            masks = _masks_of(file, truth / folder.name)
+            if not masks:
+                raise InputError(
+                    f"{file}: defective, but has no mask in {truth / folder.name}: add "
+                    f"{file.stem}_mask.png, or name the folder 'good' if it holds good pictures"
+                )
+            pictures.append(TestPicture(file, folder.name, masks))
+    return pictures
+
+
+def _masks_of(file: Path, folder: Path) -> tuple[Path, ...]:
+    for suffix in (".png", ".bmp", ".tif", ".tiff", file.suffix):
+        for stem in (f"{file.stem}_mask", file.stem):
+            if (mask := folder / f"{stem}{suffix}").is_file():
+                return (mask,)
+    several = folder / file.stem
+    return tuple(pictures_in(several)) if several.is_dir() else ()

@@ -1,0 +1,68 @@
+"""Which good pictures are trained on, and which are held out for calibration."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ssim_ae.errors import InputError
+
+
+def group_names(files: Sequence[Path], pattern: str | None) -> list[str]:
+    """The strip or part each picture was cut from, by a regular expression on file names.
+
+    The first bracketed group of the pattern is the name (the whole match when it has none).
+    Without a pattern every picture stands alone.
+
+    Raises:
+        InputError: the pattern is no regular expression, or does not match a file.
+    """
+    if pattern is None:
+        return [str(i) for i in range(len(files))]
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise InputError(f"group {pattern!r} is no regular expression ({error})") from None
+    names = []
+    for file in files:
+        match = expression.search(file.name)
+        if match is None:
+            raise InputError(f"{file}: does not match the group pattern {pattern!r}: correct it")
+        names.append(match.group(1 if expression.groups else 0))
+    return names
+
+
+def hold_out(
+    files: Sequence[Path], share: float, rate: float, groups: Sequence[str], seed: int
+) -> tuple[list[Path], list[Path]]:
+    """Split good pictures into (to train on, held out), whole groups together.
+
+    The held-out share grows until ``rate`` can be promised (n >= 1 / rate - 1, split conformal),
+    up to half of the pictures; groups are drawn at random by ``seed``.
+    """
+    needed = max(round(share * len(files)), math.ceil(1 / rate - 1 - 1e-9))
+    most = len(files) // 2
+    wanted = min(max(1, needed), most)
+    names = sorted(set(groups))
+    order = np.random.default_rng(seed).permutation(len(names))
+    sizes = {name: sum(g == name for g in groups) for name in names}
+    chosen: set[str] = set()
+    count = 0
+    for name in (names[i] for i in order):
+        if count >= wanted:
+            break
+        if count + sizes[name] <= most:
+            chosen.add(name)
+            count += sizes[name]
+    if not chosen:
+        raise InputError(
+            f"{len(files)} pictures in {len(names)} group(s) cannot be split into training and "
+            "held-out ones: add pictures, or make the groups smaller"
+        )
+    split = zip(files, groups, strict=True)
+    pairs = [(f, g in chosen) for f, g in split]
+    return [f for f, held in pairs if not held], [f for f, held in pairs if held]

@@ -1,0 +1,60 @@
+"""The inspection graph as an ONNX file, batch, height and width symbolic."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+
+import torch
+
+from ssim_ae.model.inspector import Inspector
+
+OPSET = 18
+
+
+def graph_bytes(inspector: Inspector, channels: int, tile: int) -> bytes:
+    """Export through torch's dynamo exporter; weights inside, no external data.
+
+    Input ``image`` uint8 ``[batch, height, width]`` (grey) or ``[..., 3]``; outputs
+    ``anomaly_map`` float32 ``[batch, height, width]`` and ``score`` float32 ``[batch]``.
+    """
+    import onnx
+
+    shape = (2, tile + 72, tile + 40) if channels == 1 else (2, tile + 72, tile + 40, 3)
+    example = torch.randint(0, 256, shape, dtype=torch.uint8)
+    dims = {
+        0: torch.export.Dim.DYNAMIC,
+        1: torch.export.Dim("height", min=tile, max=1 << 20),
+        2: torch.export.Dim("width", min=tile, max=1 << 20),
+    }
+    inspector = inspector.cpu().float().eval()
+    loggers = [logging.getLogger(n) for n in ("onnxscript", "onnx_ir", "torch.onnx")]
+    levels, quiet = [x.level for x in loggers], StringIO()
+    for logger in loggers:  # both packages report their inner workings as warnings
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(quiet), redirect_stderr(quiet):
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                inspector,
+                (example,),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=["image"],
+                output_names=["anomaly_map", "score"],
+                dynamic_shapes={"image": dims},
+                optimize=True,
+            )
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+    assert program is not None
+    model = program.model_proto
+    for value in (model.graph.input[0], *model.graph.output):
+        first = value.type.tensor_type.shape.dim[0]
+        if not first.dim_param:
+            raise RuntimeError(f"the exported graph fixed the batch of {value.name}")
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())

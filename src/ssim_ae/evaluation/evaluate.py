@@ -1,0 +1,245 @@
+"""Evaluate a detector on labelled test pictures: metrics, controls beside them, maps, report."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssim_ae.data.layouts import TestPicture, test_pictures
+from ssim_ae.errors import InputError, PictureError
+from ssim_ae.evaluation.metrics import (
+    PixelCounts,
+    auroc,
+    average_precision,
+    f1_max,
+    per_score,
+)
+from ssim_ae.evaluation.zoo import PixelTally, verdict_numbers, zoo_mask
+from ssim_ae.files import require_writable, write_atomically
+from ssim_ae.runtime.detector import Detector, Inspection, detector_file, read_ahead
+from ssim_ae.runtime.record import picture_fingerprint
+from ssim_ae.runtime.writers import tiff_bytes
+
+CONTROL = "no_model.onnx"
+
+
+@dataclass
+class Evaluation:
+    """What ``evaluate`` found: ``metrics`` is the contract of metrics.json."""
+
+    metrics: dict[str, Any]
+    scores: list[tuple[TestPicture, float]]
+    folder: Path
+    unreadable: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Tally:
+    """Everything counted while the test pictures go by."""
+
+    pixels: PixelCounts = field(default_factory=PixelCounts)
+    control_pixels: PixelCounts = field(default_factory=PixelCounts)
+    reference: PixelTally = field(default_factory=PixelTally)
+    zoo_pixels: PixelTally = field(default_factory=PixelTally)
+    scores: list[tuple[TestPicture, float]] = field(default_factory=list)
+    control_scores: list[float] = field(default_factory=list)
+    brightness: list[float] = field(default_factory=list)
+    zoo_rejects: list[bool] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def evaluate(
+    run: str | Path,
+    dataset: str | Path,
+    output: str | Path | None = None,
+    maps: bool = False,
+    engine: str = "onnxruntime",
+    on_picture: Callable[[int, int], None] = lambda done, total: None,
+) -> Evaluation:
+    """Measure a run's detector on a dataset's test pictures and write metrics.json, report.html.
+
+    Args:
+        run: run folder or detector.onnx.
+        dataset: folder with test pictures and ground truth.
+        output: ``evaluation`` inside the run (or beside the file) by default.
+        maps: also write float TIFF maps at original size, in the layout that MVTec's evaluation
+            script reads (maps/<dataset>/test/<defect>/<stem>.tiff).
+        engine: see ``runtime.engines``.
+        on_picture: called with (done, total).
+
+    Metrics are computed at working size; ground truth is brought there with the picture.
+
+    Raises:
+        InputError: bad dataset or detector; a mask of another size than its picture.
+    """
+    detector = Detector.load(run, engine)
+    thresholds = detector.thresholds
+    dataset = Path(dataset)
+    pictures = test_pictures(dataset)
+    folder = Path(output) if output is not None else detector.file.parent / "evaluation"
+    require_writable(folder)
+    control_file = detector_file(run).parent / CONTROL
+    control = Detector.load(control_file, engine) if control_file.is_file() else None
+    notes = _leaks(detector, pictures)
+
+    tally, unreadable = _Tally(), []
+    color = detector.record.preparation.color
+    stream = zip(pictures, read_ahead((p.file for p in pictures), color), strict=True)
+    for done, (test, (_, decoded)) in enumerate(stream, 1):
+        try:
+            picture = decoded.result()
+            mask = test.mask(picture.shape[:2])
+            began = time.perf_counter()
+            working, geometry = detector.record.preparation.apply(picture)
+            anomaly_map, score = detector.measure(working, test.file)
+            tally.seconds += time.perf_counter() - began
+        except PictureError as error:
+            unreadable.append(str(error))
+            continue
+        truth = geometry.mask_to_working(mask)
+        tally.pixels.add(anomaly_map, truth)
+        tally.scores.append((test, score))
+        tally.brightness.append(float(working.mean()))
+        if not test.is_good:
+            tally.reference.add(anomaly_map > thresholds.pixel, truth)
+        zoo = detector.record.settings.zoo
+        if zoo is not None:  # its residuals are scaled to a threshold of 1
+            predicted = zoo_mask(anomaly_map, 1.0, working, zoo)
+            tally.zoo_pixels.add(predicted, truth)
+            tally.zoo_rejects.append(bool(predicted.any()))
+        if control is not None:
+            control_map, control_score = control.measure(working, test.file)
+            tally.control_pixels.add(control_map, truth)
+            tally.control_scores.append(control_score)
+        if maps:
+            name = folder / "maps" / dataset.resolve().name / "test" / test.defect
+            tiff = tiff_bytes(geometry.map_to_original(anomaly_map))
+            write_atomically(name / f"{test.file.stem}.tiff", tiff)
+        on_picture(done, len(pictures))
+    if not tally.scores:
+        raise InputError(f"{dataset}: no test picture could be read ({unreadable[0]})")
+    metrics = _metrics(detector, tally, control is not None, len(unreadable))
+    write_atomically(folder / "metrics.json", (json.dumps(metrics, indent=1) + "\n").encode())
+    result = Evaluation(metrics, tally.scores, folder, unreadable, notes)
+    from ssim_ae.evaluation.report import write_report
+
+    write_report(result, detector, dataset)
+    return result
+
+
+def _metrics(
+    detector: Detector, tally: _Tally, has_control: bool, unreadable: int
+) -> dict[str, Any]:
+    scores = np.array([s for _, s in tally.scores])
+    defective = np.array([not t.is_good for t, _ in tally.scores])
+    counts = per_score(scores, defective)
+    threshold = detector.thresholds.score
+    rejected = scores > threshold
+    verdicts = verdict_numbers(rejected, defective)
+    brightness = auroc(*per_score(np.array(tally.brightness), defective))
+    no_model = None
+    if has_control:
+        control_scores = np.array(tally.control_scores)
+        no_model = {
+            "pixel_auroc": tally.control_pixels.auroc(),
+            "aupro_30": tally.control_pixels.aupro(0.3),
+            "image_auroc": auroc(*per_score(control_scores, defective)),
+        }
+    ok = verdicts["ok"]
+    metrics: dict[str, Any] = {
+        "pixel_auroc": tally.pixels.auroc(),
+        "pixel_ap": tally.pixels.average_precision(),
+        "aupro_30": tally.pixels.aupro(0.3),
+        "aupro_05": tally.pixels.aupro(0.05),
+        "image_auroc": auroc(*counts),
+        "image_ap": average_precision(*counts),
+        "image_f1_max": f1_max(*counts),
+        "at_threshold": {
+            "threshold": threshold,
+            "false_reject_rate": None if ok is None else 1 - ok,
+            "recall": verdicts["nok"],
+            **verdicts,
+        },
+        "reference_pixel": tally.reference.numbers(),
+        "baselines": {
+            "all_defective_acc": float(defective.mean()),
+            # either direction: a classifier may call bright or dark pictures defective
+            "brightness_image_auroc": None
+            if brightness is None
+            else max(brightness, 1 - brightness),
+            "no_model": no_model,
+        },
+        "counts": {
+            "good": int((~defective).sum()),
+            "defective": int(defective.sum()),
+            "regions": tally.pixels.region_count,
+            "unreadable": unreadable,
+        },
+        "timing": {
+            "seconds_per_image": tally.seconds / len(scores),
+            "images_per_second": len(scores) / tally.seconds,
+        },
+        "per_defect": _per_defect(tally.scores, scores, defective, threshold),
+        "engine": detector.engine.name,
+        "detector_sha256": detector.sha256,
+    }
+    if detector.record.settings.zoo is not None:
+        metrics["zoo"] = {
+            "image_level": verdict_numbers(np.array(tally.zoo_rejects), defective),
+            "pixel_level": {**tally.zoo_pixels.numbers(), "mask_auc": tally.zoo_pixels.auc()},
+        }
+    return metrics
+
+
+def _per_defect(
+    pictures: list[tuple[TestPicture, float]],
+    scores: NDArray[np.float64],
+    defective: NDArray[np.bool_],
+    threshold: float,
+) -> dict[str, dict[str, Any]]:
+    names = np.array([t.defect for t, _ in pictures])
+    table = {}
+    for name in sorted(set(names[defective].tolist())):
+        chosen = names == name
+        among = chosen | ~defective
+        table[name] = {
+            "pictures": int(chosen.sum()),
+            "recall": float((scores[chosen] > threshold).mean()),
+            "image_auroc": auroc(*per_score(scores[among], defective[among])),
+        }
+    return table
+
+
+def _leaks(detector: Detector, pictures: list[TestPicture]) -> list[str]:
+    trained = set(detector.record.trained_on)
+    leaked = [t.file for t in pictures if t.file.is_file()]
+    leaked = [f for f in leaked if picture_fingerprint(f) in trained]
+    if not leaked:
+        return []
+    return [
+        f"{len(leaked)} test pictures were trained on ({leaked[0]}, ...): the figures flatter "
+        "the detector; remove them from the test folder"
+    ]
+
+
+def shown(
+    evaluation: Evaluation, detector: Detector, count: int = 4
+) -> dict[str, list[Inspection]]:
+    """Pictures worth looking at: strongest hits, misses, and the good ones nearest to rejection."""
+    threshold = detector.thresholds.score
+    ranked = sorted(evaluation.scores, key=lambda pair: pair[1])
+    groups = {
+        "Defective, found": [t for t, s in reversed(ranked) if not t.is_good and s > threshold],
+        "Defective, missed": [t for t, s in ranked if not t.is_good and s <= threshold],
+        "Good, rejected": [t for t, s in reversed(ranked) if t.is_good and s > threshold],
+        "Good, accepted": [t for t, s in reversed(ranked) if t.is_good and s <= threshold],
+    }
+    return {k: [detector.inspect(t.file) for t in v[:count]] for k, v in groups.items() if v}

@@ -1,0 +1,125 @@
+"""One HTML page with the figures and the pictures worth looking at; pictures inside the file."""
+
+from __future__ import annotations
+
+import base64
+from importlib import resources
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ssim_ae.data.images import Pixels
+from ssim_ae.evaluation.evaluate import Evaluation, shown
+from ssim_ae.files import write_atomically
+from ssim_ae.runtime.detector import Detector, Inspection
+from ssim_ae.runtime.overlay import overlay
+
+HEIGHT = 200  # of a picture on the page, pixels
+LONGEST = 1024  # pictures are shrunk to this side before they go into the page
+
+
+def write_report(evaluation: Evaluation, detector: Detector, dataset: Path) -> None:
+    """Write ``report.html`` into the evaluation's folder."""
+    from jinja2 import Environment
+
+    metrics, record = evaluation.metrics, detector.record
+    template = resources.files("ssim_ae.evaluation").joinpath("report.html").read_text()
+    page = (
+        Environment(autoescape=True)
+        .from_string(template)
+        .render(
+            dataset=dataset.resolve().name,
+            counts=metrics["counts"],
+            preset=record.settings.preset,
+            engine=metrics["engine"],
+            version=record.version,
+            notes=evaluation.notes + record.warnings + evaluation.unreadable,
+            table=_table(metrics),
+            verdicts=_verdicts(metrics, detector),
+            per_defect=metrics["per_defect"],
+            pictures={k: [_figure(i) for i in v] for k, v in shown(evaluation, detector).items()},
+            height=HEIGHT,
+        )
+    )
+    write_atomically(evaluation.folder / "report.html", page.encode())
+
+
+def _table(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
+    control = metrics["baselines"]["no_model"] or {}
+    names = {
+        "pixel_auroc": "pixel AUROC",
+        "aupro_30": "AU-PRO (up to 30 % false positives)",
+        "aupro_05": "AU-PRO (up to 5 %)",
+        "pixel_ap": "pixel AP",
+        "image_auroc": "image AUROC",
+        "image_ap": "image AP",
+    }
+    return [(name, number(metrics[key]), number(control.get(key))) for key, name in names.items()]
+
+
+def _verdicts(metrics: dict[str, Any], detector: Detector) -> list[tuple[str, str, str]]:
+    at, baselines = metrics["at_threshold"], metrics["baselines"]
+    calibration = detector.record.calibration
+    promise = ""
+    if calibration is not None:
+        promise = (
+            f"promised at most {calibration.promised_false_reject_rate:.3f}, from "
+            f"{calibration.pictures} held-out good pictures"
+        )
+    rows = [
+        ("threshold", number(at["threshold"]), "a picture that scores higher is defective"),
+        ("false-reject rate", number(at["false_reject_rate"]), promise),
+        ("recall", number(at["recall"]), "defective pictures found (nok)"),
+        ("ok", number(at["ok"]), "good pictures accepted"),
+        ("acc", number(at["acc"]), "right verdicts among all"),
+        (
+            "acc of calling all defective",
+            number(baselines["all_defective_acc"]),
+            "control: what no detector at all would get",
+        ),
+        (
+            "image AUROC of brightness",
+            number(baselines["brightness_image_auroc"]),
+            "control: near 1 means that the labels can be read off the mean grey",
+        ),
+        (
+            "pixel ok / nok / acc",
+            " / ".join(number(metrics["reference_pixel"][k]) for k in ("ok", "nok", "acc")),
+            "defect pixels found / good pixels kept / right, over defective pictures",
+        ),
+    ]
+    for level, numbers in metrics.get("zoo", {}).items():
+        shares = " / ".join(number(numbers[k]) for k in ("ok", "nok", "acc"))
+        rows.append((f"zoo's rule, {level.replace('_', ' ')}", shares, "ok / nok / acc"))
+    return rows
+
+
+def number(value: float | None) -> str:
+    """Three decimals, or a dash."""
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _figure(inspection: Inspection) -> dict[str, str]:
+    caption = (
+        f"{Path(inspection.source).parent.name}/{Path(inspection.source).name}: score "
+        f"{inspection.score:.3f}, threshold {inspection.thresholds.score:.3f}"
+    )
+    return {"data": _png(_side_by_side(inspection)), "caption": caption}
+
+
+def _side_by_side(inspection: Inspection) -> Pixels:
+    picture = inspection.picture
+    plain = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2)
+    axis = 0 if plain.shape[1] > 2 * plain.shape[0] else 1
+    return np.concatenate([plain, overlay(inspection)], axis=axis)
+
+
+def _png(pixels: Pixels) -> str:
+    image = Image.fromarray(pixels)
+    image.thumbnail((LONGEST, LONGEST))
+    stream = BytesIO()
+    image.save(stream, format="PNG")
+    return base64.b64encode(stream.getvalue()).decode()

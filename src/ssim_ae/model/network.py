@@ -1,0 +1,88 @@
+"""The reference autoencoder (Bergmann et al., VISAPP 2019, table 1), exactly."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+SLOPE = 0.2  # LeakyReLU
+BOTTLENECK = 8  # side of the last feature map before the latent vector, pixels
+
+
+class Autoencoder(nn.Module):
+    """Picture patches in, reconstructions of the same shape out.
+
+    Args:
+        tile: side of the square input in pixels, 128 or 256.
+        channels: 1 (grey) or 3 (RGB).
+        latent: length d of the latent vector.
+        first_layer_channels: width of the first layer; every other width scales with it.
+
+    Input and output: float32 ``[n, channels, tile, tile]`` in 0..1.
+    """
+
+    def __init__(
+        self, tile: int = 128, channels: int = 1, latent: int = 100, first_layer_channels: int = 32
+    ) -> None:
+        super().__init__()
+        if tile not in (128, 256):
+            raise ValueError(f"tile is {tile}, but the reference network takes 128 or 256 pixels")
+        f = first_layer_channels
+        extra = [(f, f, 4, 2)] if tile == 256 else []  # 256 pixels: one more halving on both sides
+        # (inputs, outputs, kernel, stride); a 4x4 stride-2 layer halves or doubles, a 3x3 keeps
+        down = [
+            (channels, f, 4, 2),
+            (f, f, 4, 2),
+            *extra,
+            (f, f, 3, 1),
+            (f, 2 * f, 4, 2),
+            (2 * f, 2 * f, 3, 1),
+            (2 * f, 4 * f, 4, 2),
+            (4 * f, 2 * f, 3, 1),
+            (2 * f, f, 3, 1),
+        ]
+        up = [
+            (f, 2 * f, 3, 1),
+            (2 * f, 4 * f, 3, 1),
+            (4 * f, 2 * f, 4, 2),
+            (2 * f, 2 * f, 3, 1),
+            (2 * f, f, 4, 2),
+            (f, f, 3, 1),
+            (f, f, 4, 2),
+            *extra,
+        ]
+        encoder: list[nn.Module] = []
+        for i, o, k, s in down:
+            encoder += [nn.Conv2d(i, o, k, s, 1), _activation()]
+        self.encoder = nn.Sequential(*encoder, nn.Conv2d(f, latent, BOTTLENECK))
+        decoder: list[nn.Module] = [nn.ConvTranspose2d(latent, f, BOTTLENECK), _activation()]
+        for i, o, k, s in up:
+            layer = nn.ConvTranspose2d(i, o, k, s, 1) if s == 2 else nn.Conv2d(i, o, k, s, 1)
+            decoder += [layer, _activation()]
+        self.decoder = nn.Sequential(
+            *decoder, nn.ConvTranspose2d(f, channels, 4, 2, 1), nn.Sigmoid()
+        )
+        self.tile, self.channels = tile, channels
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        out: Tensor = self.decoder(self.encoder(patches))
+        return out
+
+
+def _activation() -> nn.LeakyReLU:
+    return nn.LeakyReLU(SLOPE, inplace=True)  # in place: the layer is bound by memory
+
+
+def parameter_count(network: nn.Module) -> int:
+    """Number of trainable values."""
+    return sum(p.numel() for p in network.parameters())
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Where the weights lie."""
+    return next(network.parameters()).device

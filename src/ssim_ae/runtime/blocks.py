@@ -1,0 +1,79 @@
+"""Pictures of any size in bounded memory: blocks through the same graph, equal at the seams.
+
+A block starts on the tile grid, so its tiles are the picture's own. Near a cut, some tiles that
+cover a pixel lie outside the block; those pixels are left to the neighbour. What is kept is what
+one pass over the whole picture would have given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ssim_ae.data.images import Map, Pixels
+from ssim_ae.runtime.engines import Engine
+
+TILES_AT_ONCE = 1024  # of 128 pixels; about 1.5 GiB of activations
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """Tile side, stride, and how far around a pixel its residual looks."""
+
+    tile: int
+    stride: int
+    reach: int
+
+    def count(self, length: int) -> int:
+        """Tiles along one axis."""
+        return -(-(length - self.tile) // self.stride) + 1
+
+    def cuts(self, length: int, tiles: int) -> Iterator[tuple[slice, slice]]:
+        """(extent of a block, the part of it that equals one pass), covering ``length`` once."""
+        size = (tiles - 1) * self.stride + self.tile
+        margin = self.tile - self.stride
+        start = done = 0
+        while True:
+            stop = min(start + size, length)
+            last = stop == length
+            end = length if last else min(stop - margin, length - self.tile) - self.reach
+            yield slice(start, stop), slice(done, end)
+            if last:
+                return
+            done = end
+            # the furthest grid position whose complete part begins at or before `done`
+            start = (done - margin - self.reach) // self.stride * self.stride
+
+    def fewest(self) -> int:
+        """Tiles along one axis of a block, at least: so that every block keeps something."""
+        gap = 2 * (self.tile - self.stride + self.reach) + 2 * self.stride + self.tile
+        return -(-gap // self.stride) + 1
+
+
+def run_in_blocks(
+    engine: Engine, picture: Pixels, tiling: Tiling, tiles_at_once: int = TILES_AT_ONCE
+) -> tuple[Map, float]:
+    """Anomaly map ``[h, w]`` and score of one uint8 picture ``[h, w(, 3)]`` of any size.
+
+    The score is the map's maximum (see ``model.inspector``), here taken over the whole map.
+    """
+    height, width = picture.shape[:2]
+    budget = max(1, tiles_at_once * 128**2 // tiling.tile**2)
+    if tiling.count(height) * tiling.count(width) <= budget:
+        maps, scores = engine.run(picture[None])
+        return maps[0], float(scores[0])
+    side = max(tiling.fewest(), int(budget**0.5))
+    across = min(tiling.count(width), max(side, budget // tiling.count(height)))
+    down = min(tiling.count(height), max(side, budget // across))
+    whole = np.empty((height, width), np.float32)
+    for rows, keep_rows in tiling.cuts(height, down):
+        for columns, keep_columns in tiling.cuts(width, across):
+            maps, _ = engine.run(np.ascontiguousarray(picture[None, rows, columns]))
+            whole[keep_rows, keep_columns] = maps[
+                0,
+                keep_rows.start - rows.start : keep_rows.stop - rows.start,
+                keep_columns.start - columns.start : keep_columns.stop - columns.start,
+            ]
+    return whole, float(whole.max())

@@ -1,0 +1,110 @@
+"""Inspect files and folders: verdicts as they come, a table and pictures on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from ssim_ae.data.images import SUFFIXES
+from ssim_ae.data.layouts import pictures_in
+from ssim_ae.errors import InputError, PictureError
+from ssim_ae.files import require_writable
+from ssim_ae.runtime.detector import Detector
+from ssim_ae.runtime.writers import FORMATS, row, table, write_pictures
+
+LISTED = 100  # results handed back in the summary; a table on disk holds all of them
+
+
+def find_pictures(inputs: Sequence[Path]) -> list[Path]:
+    """The named files, and the pictures directly in named folders, sorted.
+
+    Raises:
+        InputError: a path that does not exist, a folder without pictures.
+    """
+    files: list[Path] = []
+    for item in inputs:
+        if item.is_dir():
+            found = pictures_in(item)
+            if not found:
+                raise InputError(
+                    f"{item}: holds no pictures ({', '.join(sorted(SUFFIXES))}): name a folder "
+                    "that directly holds some"
+                )
+            files += found
+        elif item.exists():
+            files.append(item)
+        else:
+            raise InputError(f"{item}: does not exist: check the path")
+    return files
+
+
+def inspect_pictures(
+    run: str | Path,
+    inputs: Sequence[Path],
+    output: Path | None,
+    kind: str,
+    maps: bool,
+    engine: str,
+    show: Callable[[str], None],
+    complain: Callable[[str], None],
+) -> dict[str, Any]:
+    """Inspect in bounded memory; unreadable files are told and the others go on.
+
+    Args:
+        run: run folder or detector.onnx.
+        inputs: files and folders.
+        output: folder for results.<kind>, overlays/, masks/ and maps/; none writes nothing.
+        kind: jsonl, csv or parquet.
+        show, complain: take one line for each verdict and for each unreadable file.
+
+    Returns counts {pictures, good, defective, unreadable}, ``errors``, and the first ``results``.
+    """
+    if kind not in FORMATS:
+        raise InputError(f"format {kind!r} is unknown: known are {', '.join(FORMATS)}")
+    files = find_pictures(inputs)
+    detector = Detector.load(run, engine)
+    _ = detector.thresholds  # an uncalibrated detector is told before work begins
+    if output is not None:
+        require_writable(output)
+    names = _distinct_names(files)
+    counts = {"good": 0, "defective": 0, "unreadable": 0}
+    results: list[dict[str, Any]] = []
+    errors: list[str] = []
+    with ExitStack() as stack:
+        write = stack.enter_context(table(output, kind)) if output is not None else None
+        found = detector.inspect_files(files)
+        for name, inspection in zip(names, found, strict=True):
+            if isinstance(inspection, PictureError):
+                counts["unreadable"] += 1
+                complain(f"error: {inspection}")
+                if len(errors) < LISTED:
+                    errors.append(str(inspection))
+                continue
+            line = row(inspection)
+            counts[line["verdict"]] += 1
+            regions = f", {len(line['regions'])} region(s)" if inspection.is_defective else ""
+            show(f"{line['verdict']:9} {line['score']:.4f}  {line['source']}{regions}")
+            if len(results) < LISTED:
+                results.append(line)
+            if write is not None and output is not None:
+                write(line)
+                write_pictures(inspection, output, name, maps)
+    return {"pictures": len(files), **counts, "errors": errors, "results": results}
+
+
+def _distinct_names(files: Sequence[Path]) -> list[str]:
+    """A name for each file's pictures on disk: the stem, with what sets it apart if it recurs."""
+    names: list[str] = []
+    seen: set[str] = set()
+    for file in files:
+        candidates = [file.stem, f"{file.parent.name}_{file.stem}", file.name]
+        name = next((c for c in candidates if c not in seen), None)
+        number = 2
+        while name is None or name in seen:
+            name = f"{file.stem}_{number}"
+            number += 1
+        seen.add(name)
+        names.append(name)
+    return names

@@ -1,0 +1,121 @@
+"""What a detector file says about itself: preparation, thresholds, calibration, fingerprints."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ssim_ae.config import Settings
+from ssim_ae.data.images import Preparation
+from ssim_ae.errors import DetectorError
+from ssim_ae.files import write_atomically
+from ssim_ae.runtime.metadata import read_metadata, replace_metadata
+
+KEY = "ssim_ae"
+FORMAT = 1  # raised when an older version could no longer read the file; older formats stay read
+
+
+class Calibration(BaseModel):
+    """How the thresholds came about (split conformal on held-out good pictures)."""
+
+    model_config = ConfigDict(extra="forbid")
+    pictures: int
+    groups: int
+    asked_false_reject_rate: float
+    promised_false_reject_rate: float = Field(description="smallest that so many can promise")
+    rank: int = Field(description="the threshold is the rank-th smallest held-out score")
+    pixel_false_reject_rate: float
+    scores: list[float]
+    source: str
+
+
+class Thresholds(BaseModel):
+    """A picture is defective above ``score``; a pixel is marked above ``pixel``."""
+
+    model_config = ConfigDict(extra="forbid")
+    score: float
+    pixel: float
+
+
+class Record(BaseModel):
+    """Everything in the file's metadata but the graph."""
+
+    model_config = ConfigDict(extra="forbid")
+    format: int = FORMAT
+    version: str
+    settings: Settings
+    reach: int = Field(ge=0, description="pixels around a pixel that its residual looks at")
+    thresholds: Thresholds | None = None
+    calibration: Calibration | None = None
+    fingerprints: dict[str, str] = {}
+    trained_on: list[str] = Field(default=[], description="fingerprints of the training pictures")
+    warnings: list[str] = []
+
+    @property
+    def preparation(self) -> Preparation:
+        s = self.settings
+        return Preparation(s.color, s.resize, s.centre_crop)
+
+
+def read_record(model: bytes, name: object) -> Record:
+    """The record inside a detector's bytes.
+
+    Raises:
+        DetectorError: truncated, another ONNX file, or a format of a newer version.
+    """
+    try:
+        entries = read_metadata(model)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise DetectorError(
+            f"{name}: is no detector or is damaged ({error}): copy it again, or train anew"
+        ) from None
+    if KEY not in entries:
+        raise DetectorError(
+            f"{name}: is an ONNX file, but no ssim-ae detector: name a run folder or its "
+            "detector.onnx"
+        )
+    try:
+        found: Any = Record.model_validate_json(entries[KEY])
+    except ValidationError as error:
+        version = _claimed_format(entries[KEY])
+        if version is not None and version > FORMAT:
+            raise DetectorError(
+                f"{name}: detector format {version} is newer than {FORMAT}: upgrade ssim-ae"
+            ) from None
+        first = error.errors()[0]
+        where = ".".join(str(p) for p in first["loc"])
+        raise DetectorError(
+            f"{name}: its record is damaged ({where}: {first['msg']}): copy it again"
+        ) from None
+    if found.format > FORMAT:
+        raise DetectorError(
+            f"{name}: detector format {found.format} is newer than {FORMAT}: upgrade ssim-ae"
+        )
+    return found  # type: ignore[no-any-return]
+
+
+def write_detector(graph: bytes, record: Record, file: Path) -> None:
+    """Graph and record as one file, atomically."""
+    write_atomically(file, replace_metadata(graph, {KEY: record.model_dump_json()}))
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def picture_fingerprint(file: Path) -> str:
+    """First 64 bits of the SHA-256 of a file's bytes, hexadecimal."""
+    return sha256(file.read_bytes())[:16]
+
+
+def _claimed_format(text: str) -> int | None:
+    import json
+
+    try:
+        value = json.loads(text).get("format")
+    except (ValueError, AttributeError):
+        return None
+    return value if isinstance(value, int) else None

@@ -1,0 +1,131 @@
+"""Results of inspections on disk: a table that grows line by line, and pictures beside it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ssim_ae.data.images import Map
+from ssim_ae.errors import InputError
+from ssim_ae.files import write_atomically, writing
+from ssim_ae.runtime.detector import Inspection
+from ssim_ae.runtime.overlay import overlay
+
+FORMATS = ("jsonl", "csv", "parquet")
+COLUMNS = ("source", "verdict", "score", "threshold", "regions")
+ROWS_AT_ONCE = 1000  # a Parquet row group
+Write = Callable[[dict[str, Any]], None]
+
+
+def row(inspection: Inspection) -> dict[str, Any]:
+    """One inspection as plain values; regions in pixels of the original picture."""
+    return {
+        "source": inspection.source,
+        "verdict": "defective" if inspection.is_defective else "good",
+        "score": inspection.score,
+        "threshold": inspection.thresholds.score,
+        "regions": [asdict(region) for region in inspection.regions],
+    }
+
+
+@contextmanager
+def table(folder: Path, kind: str) -> Iterator[Write]:
+    """A function that appends one row to ``folder/results.<kind>``; whole rows only.
+
+    Raises:
+        InputError: unknown kind, or Parquet without pyarrow.
+        SsimAeError: the disk is full.
+    """
+    file = folder / f"results.{kind}"
+    with writing(file):
+        if kind == "jsonl":
+            with file.open("w", encoding="utf-8") as stream:
+                yield lambda r: _flushed(stream, json.dumps(r) + "\n")
+        elif kind == "csv":
+            with file.open("w", encoding="utf-8", newline="") as stream:
+                lines = csv.DictWriter(stream, COLUMNS)
+                lines.writeheader()
+                yield lambda r: lines.writerow({**r, "regions": json.dumps(r["regions"])})
+        elif kind == "parquet":
+            with _parquet(file) as write:
+                yield write
+        else:
+            raise InputError(f"format {kind!r} is unknown: known are {', '.join(FORMATS)}")
+
+
+def write_pictures(inspection: Inspection, folder: Path, name: str, maps: bool) -> None:
+    """``overlays/<name>.png``, ``masks/<name>.png`` and, if asked, ``maps/<name>.tiff``."""
+    write_atomically(folder / "overlays" / f"{name}.png", _png(overlay(inspection)))
+    mask = inspection.mask.astype(np.uint8) * 255
+    write_atomically(folder / "masks" / f"{name}.png", _png(mask))
+    if maps:
+        write_atomically(folder / "maps" / f"{name}.tiff", tiff_bytes(inspection.anomaly_map))
+
+
+def tiff_bytes(anomaly_map: Map) -> bytes:
+    """A float32 TIFF."""
+    return _encoded(np.ascontiguousarray(anomaly_map), "TIFF")
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    return _encoded(pixels, "PNG")
+
+
+def _encoded(pixels: NDArray[Any], kind: str) -> bytes:
+    stream = BytesIO()
+    Image.fromarray(pixels).save(stream, format=kind)
+    return stream.getvalue()
+
+
+def _flushed(stream: Any, line: str) -> None:
+    stream.write(line)
+    stream.flush()
+
+
+@contextmanager
+def _parquet(file: Path) -> Iterator[Write]:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise InputError("Parquet needs pyarrow: pip install 'ssim-ae[parquet]'") from None
+    region = pa.struct(
+        [(n, pa.int64()) for n in ("left", "top", "right", "bottom", "area")]
+        + [("peak", pa.float64())]
+    )
+    schema = pa.schema(
+        [
+            ("source", pa.string()),
+            ("verdict", pa.string()),
+            ("score", pa.float64()),
+            ("threshold", pa.float64()),
+            ("regions", pa.list_(region)),
+        ]
+    )
+    temporary = file.with_name(f".{file.name}.part")
+    waiting: list[dict[str, Any]] = []
+    try:
+        with pq.ParquetWriter(temporary, schema) as writer:
+
+            def write(r: dict[str, Any]) -> None:
+                waiting.append(r)
+                if len(waiting) == ROWS_AT_ONCE:
+                    writer.write_table(pa.Table.from_pylist(waiting, schema))
+                    waiting.clear()
+
+            yield write
+            if waiting:
+                writer.write_table(pa.Table.from_pylist(waiting, schema))
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,129 @@
+"""Thresholds from held-out good pictures: split conformal prediction.
+
+With n exchangeable good scores, a further good picture exceeds the k-th smallest of them with
+probability at most 1 - k / (n + 1) (Vovk et al. 2005; Lei et al. 2018). k = ceil((n + 1)(1 - rate))
+promises the asked false-reject rate; it exists when n >= 1 / rate - 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ssim_ae import value_bins
+from ssim_ae.data.images import Preparation
+from ssim_ae.data.layouts import training_pictures
+from ssim_ae.data.split import group_names
+from ssim_ae.errors import InputError
+from ssim_ae.files import require_writable
+from ssim_ae.runtime.detector import Detector
+from ssim_ae.runtime.record import (
+    Calibration,
+    Record,
+    Thresholds,
+    picture_fingerprint,
+    write_detector,
+)
+
+
+def conformal_rank(n: int, rate: float) -> tuple[int, float]:
+    """(k, promised rate): the threshold is the k-th smallest of n scores.
+
+    The promised rate is the asked one, or 1 / (n + 1) when n pictures cannot promise that.
+    """
+    if n < 1:
+        raise InputError("no held-out good pictures: calibration needs at least one")
+    rank = math.ceil((n + 1) * (1 - rate) - 1e-9)
+    return (rank, rate) if rank <= n else (n, 1 / (n + 1))
+
+
+def calibrated(
+    detector: Detector, files: Sequence[Path], groups: Sequence[str], rate: float, source: str
+) -> tuple[Record, list[str]]:
+    """The detector's record with new thresholds, and lines about what could not be promised.
+
+    Args:
+        detector: whose maps are measured; it needs no thresholds yet.
+        files: good pictures that it was not trained on.
+        groups: the strip or part of each (see ``data.split``).
+        rate: asked false-reject rate, 0..1.
+        source: where the pictures came from, for the record.
+    """
+    rank, promised = conformal_rank(len(files), rate)
+    pixel_rate = detector.record.settings.pixel_false_reject_rate
+    counts = np.zeros(value_bins.BINS, np.int64)
+    scores = []
+    for file in files:
+        anomaly_map, score = measure(detector, file, detector.record.preparation)
+        value_bins.count(counts, anomaly_map)
+        scores.append(score)
+    threshold = sorted(scores)[rank - 1]
+    # never above the score threshold: a defective picture always shows at least its peak
+    pixel = min(value_bins.quantile(counts, pixel_rate), threshold)
+    record = detector.record.model_copy(
+        update={
+            "thresholds": Thresholds(score=threshold, pixel=pixel),
+            "calibration": Calibration(
+                pictures=len(files),
+                groups=len(set(groups)),
+                asked_false_reject_rate=rate,
+                promised_false_reject_rate=promised,
+                rank=rank,
+                pixel_false_reject_rate=pixel_rate,
+                scores=sorted(scores),
+                source=source,
+            ),
+        }
+    )
+    notes = []
+    if promised > rate:
+        needed = math.ceil(1 / rate - 1 - 1e-9)
+        notes.append(
+            f"{len(files)} held-out pictures can promise a false-reject rate of {promised:.3f} at "
+            f"best, not {rate}: {needed} are needed; using {promised:.3f}"
+        )
+    return record, notes
+
+
+def measure(detector: Detector, file: Path, preparation: Preparation) -> tuple[np.ndarray, float]:
+    """Anomaly map at working size and score of one file."""
+    pixels, _ = preparation.read(file)
+    return detector.measure(pixels, file)
+
+
+def calibrate(
+    run: str | Path,
+    dataset: str | Path,
+    false_reject_rate: float = 0.05,
+    group: str | None = None,
+) -> tuple[Record, list[str]]:
+    """Set new thresholds in a run's detector from good pictures, without training.
+
+    ``dataset`` is any layout that ``train`` takes; pictures that the detector was trained on are
+    left out by their fingerprint. Returns the new record and lines to show.
+
+    Raises:
+        InputError: the rate is no rate, or every picture was trained on.
+    """
+    if not 0 < false_reject_rate < 1:
+        raise InputError(f"false-reject rate is {false_reject_rate}: give a share, such as 0.01")
+    detector = Detector.load(run)
+    files = training_pictures(Path(dataset))
+    trained = set(detector.record.trained_on)
+    fresh = [f for f in files if picture_fingerprint(f) not in trained]
+    if not fresh:
+        raise InputError(
+            f"{dataset}: the detector was trained on all {len(files)} pictures there: calibrate "
+            "on good pictures that it has not seen"
+        )
+    require_writable(detector.file.parent)
+    pattern = group if group is not None else detector.record.settings.group
+    groups = group_names(fresh, pattern)
+    record, notes = calibrated(detector, fresh, groups, false_reject_rate, Path(dataset).name)
+    if len(fresh) < len(files):
+        notes.insert(0, f"{len(files) - len(fresh)} pictures were trained on and are left out")
+    write_detector(detector.file.read_bytes(), record, detector.file)
+    return record, notes

@@ -1,0 +1,247 @@
+"""The training loop: patches, network, SSIM loss, AdamW; devices and precision by accelerate."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from ssim_ae.config import AugmentSettings, Settings
+from ssim_ae.data.patches import PictureStore, batch_seed, draw_patches
+from ssim_ae.errors import InputError, SsimAeError
+from ssim_ae.files import writing
+from ssim_ae.model.ssim import ssim_loss
+from ssim_ae.training.checkpoint import STATE, load_state, save_state
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+LOG_EVERY = 10  # steps
+CHECKPOINT_EVERY = 60.0  # seconds
+HELD_OUT_PATCHES = 32
+PLAIN = AugmentSettings(p_rotate=0, p_horizontal_flip=0, p_vertical_flip=0)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One line of the log: loss and speed over the steps since the line before."""
+
+    step: int
+    steps: int
+    loss: float
+    learning_rate: float
+    patches_per_second: float
+    seconds: float
+
+
+class Interrupted(SsimAeError):
+    """Stopped by Ctrl-C; the run can be resumed."""
+
+
+def start_accelerator(settings: Settings) -> Accelerator:
+    """Device, precision and processes.
+
+    Raises:
+        InputError: the precision is not to be had on this device.
+    """
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state()  # a second training in one process may differ in precision
+    precision = {"float32": "no", "bf16": "bf16", "fp16": "fp16"}[settings.precision]
+    try:
+        return Accelerator(cpu=settings.device == "cpu", mixed_precision=precision)
+    except ValueError as error:
+        raise InputError(
+            f"precision {settings.precision} is not to be had on this device ({error}): "
+            "set precision=float32 or bf16"
+        ) from None
+
+
+def learning_rate_at(step: int, settings: Settings) -> float:
+    """Learning rate of a step: constant, or one cycle (linear up over 20 %, cosine down to 0)."""
+    if settings.schedule == "constant":
+        return settings.learning_rate
+    rise = max(1, round(0.2 * settings.steps))
+    if step < rise:
+        return settings.learning_rate * (step + 1) / rise
+    done = (step - rise) / max(1, settings.steps - rise)
+    return settings.learning_rate * (1 + math.cos(math.pi * done)) / 2
+
+
+def fit(
+    network: nn.Module,
+    store: PictureStore,
+    held_out: PictureStore,
+    settings: Settings,
+    run: Path,
+    accelerator: Accelerator,
+    resume: bool = False,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Train ``network`` in place for ``settings.steps`` steps.
+
+    Writes ``log.jsonl`` and a resumable state under ``run``. With several processes each takes
+    its share of every batch. Returns steps, seconds, patches per second, final and held-out loss,
+    contrast (see ``held_out_report``).
+
+    Raises:
+        Interrupted: Ctrl-C; the state has been written.
+        SsimAeError: the loss is not finite.
+    """
+    main, world = accelerator.is_main_process, accelerator.num_processes
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer: torch.optim.Optimizer = torch.optim.AdamW(
+        network.parameters(),
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        fused=True,
+    )
+    start, seconds = 0, 0.0
+    if resume:
+        numbers = load_state(network, optimizer, run / STATE)
+        start, seconds = int(numbers["step"]), float(numbers["seconds"])
+    prepared, optimizer = accelerator.prepare(network, optimizer)
+    share = settings.batch_size // world
+    if share * world != settings.batch_size:
+        raise InputError(f"batch_size {settings.batch_size} is no multiple of {world} processes")
+
+    def save(step: int, elapsed: float) -> None:
+        if main:
+            numbers = {"step": step, "seconds": elapsed, "seed": settings.seed}
+            save_state(accelerator.unwrap_model(prepared), optimizer, numbers, run / STATE)
+
+    began = last_saved = last_logged = time.monotonic()
+    losses: list[Tensor] = []
+    loss_now = math.nan
+    network.train()
+    with _log(run / "log.jsonl", start) as log, _interrupt() as interrupted:
+        for step in range(start, settings.steps):
+            rate = learning_rate_at(step, settings)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            seed = batch_seed(settings.seed, step, accelerator.process_index)
+            patches = draw_patches(store, share, settings.tile, settings.augment, seed)
+            patches = patches.to(accelerator.device, memory_format=torch.channels_last)
+            with accelerator.autocast():
+                reconstruction = prepared(patches)
+            loss = ssim_loss(reconstruction, patches)
+            optimizer.zero_grad()
+            accelerator.backward(loss)
+            optimizer.step()
+            losses.append(loss.detach())
+            now = time.monotonic()
+            if len(losses) == LOG_EVERY or step + 1 == settings.steps:
+                loss_now = float(torch.stack(losses).mean())
+                if not math.isfinite(loss_now):
+                    raise SsimAeError(
+                        f"the loss is not finite at step {step + 1}: lower learning_rate "
+                        f"({settings.learning_rate}) or set precision=float32"
+                    )
+                speed = len(losses) * settings.batch_size / max(1e-9, now - last_logged)
+                line = Progress(
+                    step + 1, settings.steps, loss_now, rate, speed, seconds + now - began
+                )
+                if main:
+                    log(line)
+                    on_progress(line)
+                losses.clear()
+                last_logged = now
+            if interrupted() and step + 1 < settings.steps:
+                save(step + 1, seconds + now - began)
+                raise Interrupted(
+                    f"stopped after step {step + 1} of {settings.steps}: continue with "
+                    f"`ssim-ae train DATASET --output {run} --resume`"
+                )
+            if now - last_saved > CHECKPOINT_EVERY:
+                save(step + 1, seconds + now - began)
+                last_saved = time.monotonic()
+    elapsed = seconds + time.monotonic() - began
+    save(settings.steps, elapsed)
+    report = held_out_report(accelerator.unwrap_model(prepared), held_out, settings)
+    return {
+        "steps": settings.steps,
+        "seconds": round(elapsed, 2),
+        "patches_per_second": round(settings.steps * settings.batch_size / max(elapsed, 1e-9), 2),
+        "loss": loss_now,
+        **report,
+    }
+
+
+@torch.inference_mode()
+def held_out_report(
+    network: nn.Module, held_out: PictureStore, settings: Settings
+) -> dict[str, float]:
+    """How the network does on patches of held-out good pictures, always the same ones.
+
+    ``held_out_loss``: 1 - SSIM. ``contrast``: standard deviation of the reconstructions' pixels
+    within a patch over that of the patches; near 0 when everything comes out as plain grey.
+    """
+    network.eval()
+    seed = batch_seed(settings.seed, -1 & 0xFFFFFFFF, 0)
+    patches = draw_patches(held_out, HELD_OUT_PATCHES, settings.tile, PLAIN, seed)
+    device = next(network.parameters()).device
+    patches = patches.to(device, memory_format=torch.channels_last)
+    reconstruction = network(patches).float()
+    spread = reconstruction.std(dim=(2, 3)).mean() / patches.std(dim=(2, 3)).mean().clamp(min=1e-6)
+    loss = ssim_loss(reconstruction, patches)
+    network.train()
+    return {"held_out_loss": float(loss), "contrast": float(spread)}
+
+
+def collapse(report: dict[str, Any]) -> str | None:
+    """One line when the network learned nothing, else None."""
+    if report["contrast"] < 0.1:
+        what = f"reconstructions are almost plain grey (contrast {report['contrast']:.3f})"
+    elif report["held_out_loss"] > 0.9:
+        what = f"the loss did not fall (held-out 1 - SSIM {report['held_out_loss']:.2f})"
+    else:
+        return None
+    return f"training collapsed: {what}: raise steps or learning_rate, or use --preset texture"
+
+
+@contextmanager
+def _log(file: Path, start: int) -> Iterator[Callable[[Progress], None]]:
+    """Append JSON lines; on resume, lines of steps after ``start`` are dropped first."""
+    with writing(file):
+        kept = []
+        if start and file.exists():
+            kept = [x for x in file.read_text().splitlines() if json.loads(x)["step"] <= start]
+        file.write_text("".join(f"{x}\n" for x in kept))
+        with file.open("a") as stream:
+
+            def write(line: Progress) -> None:
+                stream.write(json.dumps(line.__dict__) + "\n")
+                stream.flush()
+
+            yield write
+
+
+@contextmanager
+def _interrupt() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C ends the training after the step it falls into; a second one ends it at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    asked = threading.Event()
+
+    def note(number: int, frame: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    previous = signal.signal(signal.SIGINT, note)
+    try:
+        yield asked.is_set
+    finally:
+        signal.signal(signal.SIGINT, previous)

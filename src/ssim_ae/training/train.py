@@ -1,0 +1,241 @@
+"""From a folder of good pictures to a calibrated detector: split, train, export, calibrate."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+
+import ssim_ae
+from ssim_ae import value_bins
+from ssim_ae.config import ResidualSettings, Settings, load_settings, save_settings
+from ssim_ae.data.images import Preparation
+from ssim_ae.data.layouts import training_pictures
+from ssim_ae.data.patches import PictureStore
+from ssim_ae.data.split import group_names, hold_out
+from ssim_ae.deploy.onnx import graph_bytes
+from ssim_ae.errors import InputError
+from ssim_ae.files import require_writable, write_atomically
+from ssim_ae.model.inspector import Inspector, MedianGrey, TiledReconstruction
+from ssim_ae.model.network import Autoencoder
+from ssim_ae.model.residuals import Residual
+from ssim_ae.runtime.detector import Detector
+from ssim_ae.runtime.record import (
+    Record,
+    picture_fingerprint,
+    sha256,
+    write_detector,
+)
+from ssim_ae.training.calibrate import calibrated
+from ssim_ae.training.checkpoint import STATE, WEIGHTS, load_weights, save_weights
+from ssim_ae.training.loop import Progress, collapse, fit, start_accelerator
+
+ZOO_PICTURES = 64  # training pictures that the zoo's percentile thresholds are taken from
+
+
+@dataclass
+class Run:
+    """A finished training: its folder, the detector's record, what the loop reported."""
+
+    folder: Path
+    record: Record
+    report: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
+
+def train(
+    dataset: str | Path,
+    preset: str | None = None,
+    *,
+    config: str | Path | None = None,
+    changes: Sequence[str] | Mapping[str, Any] = (),
+    output: str | Path | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    init_from: str | Path | None = None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    on_note: Callable[[str], None] = lambda _: None,
+) -> Run:
+    """Train on a dataset's good pictures and write a calibrated detector.
+
+    Args:
+        dataset: folder in one of the layouts of ``data.layouts``.
+        preset, config, changes: the settings, see ``config.load_settings``.
+        output: run folder; ``runs/<dataset's name>`` by default.
+        overwrite: replace an existing run.
+        resume: continue the run in ``output`` where it stopped, with its own settings.
+        init_from: another run, or its model.safetensors, whose weights to start from.
+        on_progress, on_note: called with each line of the log, and with lines worth showing.
+
+    Raises:
+        InputError: bad settings, pictures or folders; found before anything is written.
+        Interrupted: Ctrl-C; the run can be resumed.
+    """
+    dataset = Path(dataset)
+    run = Path(output) if output is not None else Path("runs") / dataset.resolve().name
+    if resume:
+        settings = _settings_of(run)
+    else:
+        settings, notes = load_settings(preset, config, changes)
+        for note in notes:
+            on_note(note)
+        _require_free(run, overwrite)
+    files = training_pictures(dataset)
+    groups = group_names(files, settings.group)
+    train_files, held_files = hold_out(
+        files, settings.held_out, settings.false_reject_rate, groups, settings.seed
+    )
+    on_note(
+        f"{len(files)} good pictures: training on {len(train_files)}, "
+        f"{len(held_files)} held out for the thresholds"
+    )
+    preparation = Preparation(settings.color, settings.resize, settings.centre_crop)
+    memory = psutil.virtual_memory().available // 2
+    store = PictureStore(train_files, preparation, settings.tile, memory)
+    if not store.in_memory:
+        on_note(
+            f"the pictures take {store.bytes / 2**30:.1f} GiB, over half of the free memory: "
+            "they are decoded anew for every batch, which is slower"
+        )
+    held_out = PictureStore(held_files, preparation, settings.tile, memory // 4)
+
+    torch.manual_seed(settings.seed)
+    network = Autoencoder(
+        settings.tile, settings.channels, settings.latent, settings.first_layer_channels
+    )
+    if init_from is not None:
+        source = Path(init_from)
+        for layer in load_weights(network, source / WEIGHTS if source.is_dir() else source):
+            on_note(f"layer starts anew, it does not fit: {layer}")
+    accelerator = start_accelerator(settings)
+    if accelerator.is_main_process:
+        if overwrite and not resume:
+            _remove(run)
+        require_writable(run)
+        save_settings(settings, run / "config.yaml", ssim_ae.__version__)
+    accelerator.wait_for_everyone()
+    report = fit(network, store, held_out, settings, run, accelerator, resume, on_progress)
+    if not accelerator.is_main_process:
+        return Run(run, Record(version=ssim_ae.__version__, settings=settings, reach=0), report)
+
+    warning = collapse(report)
+    if warning:
+        on_note(warning)
+    trained = sorted({picture_fingerprint(f) for f in train_files})
+    record = _write_run(network.cpu().eval(), settings, store, run, trained, warning)
+    detector = Detector.load(run)
+    held_groups = group_names(held_files, settings.group)
+    record, notes = calibrated(
+        detector, held_files, held_groups, settings.false_reject_rate, "held out of training"
+    )
+    write_detector(detector.file.read_bytes(), record, detector.file)
+    for note in notes:
+        on_note(note)
+    write_atomically(run / "training.json", (json.dumps(report, indent=1) + "\n").encode())
+    return Run(run, record, report, notes)
+
+
+def inspector_of(network: Autoencoder, settings: Settings) -> Inspector:
+    """The one inspection graph of a trained network."""
+    tiled = TiledReconstruction(network, settings.tile, settings.stride)
+    return Inspector(tiled, Residual(settings.residual)).eval()
+
+
+def _write_run(
+    network: Autoencoder,
+    settings: Settings,
+    store: PictureStore,
+    run: Path,
+    trained: list[str],
+    warning: str | None,
+) -> Record:
+    """Weights, exported graph and the control without a model; thresholds still missing."""
+    if settings.zoo is not None:
+        settings = settings.model_copy(update={"residual": _zoo_scales(network, settings, store)})
+    save_weights(network, run / WEIGHTS)
+    inspector = inspector_of(network, settings)
+    control = Inspector(MedianGrey(), inspector.residual).eval()
+    record = Record(
+        version=ssim_ae.__version__,
+        settings=settings,
+        reach=inspector.residual.reach,
+        fingerprints={
+            "data": sha256("".join(trained).encode()),
+            "weights": sha256((run / WEIGHTS).read_bytes()),
+        },
+        trained_on=trained,
+        warnings=[warning] if warning else [],
+    )
+    graph = graph_bytes(inspector, settings.channels, settings.tile)
+    write_detector(graph, record, run / "detector.onnx")
+    graph = graph_bytes(control, settings.channels, settings.tile)
+    write_detector(graph, record.model_copy(update={"trained_on": []}), run / "no_model.onnx")
+    return record
+
+
+@torch.inference_mode()
+def _zoo_scales(network: Autoencoder, settings: Settings, store: PictureStore) -> ResidualSettings:
+    """Each term divided by the zoo's threshold for it, so that the map's threshold is 1.
+
+    A threshold is fixed by the settings or the ``percent`` percentile of that residual over
+    training pictures (the zoo takes all of them, we take up to 64, evenly spaced).
+    """
+    zoo = settings.zoo
+    assert zoo is not None
+    inspector = inspector_of(network, settings)
+    chosen = torch.linspace(0, len(store) - 1, min(len(store), ZOO_PICTURES)).long()
+    counts = [np.zeros(value_bins.BINS, np.int64) for _ in settings.residual.terms]
+    for index in chosen:
+        pictures, where = store.take(index[None])
+        picture = Inspector.picture(pictures[where])
+        maps = inspector.residual.terms(picture, inspector.reconstruct(picture))
+        for bins, term_map in zip(counts, maps, strict=True):
+            value_bins.count(bins, term_map.numpy())
+    fixed = {"ssim": zoo.ssim_threshold, "l1": zoo.l1_threshold}
+    terms = [
+        term.model_copy(
+            update={
+                "scale": fixed[term.kind]
+                or max(1e-6, value_bins.quantile(bins, 1 - zoo.percent / 100))
+            }
+        )
+        for term, bins in zip(settings.residual.terms, counts, strict=True)
+    ]
+    return settings.residual.model_copy(update={"terms": terms})
+
+
+def _settings_of(run: Path) -> Settings:
+    if not (run / "config.yaml").is_file() or not (run / STATE).is_file():
+        raise InputError(f"{run}: nothing to resume there: train without --resume")
+    settings, _ = load_settings(file=run / "config.yaml")
+    return settings
+
+
+def _require_free(run: Path, overwrite: bool) -> None:
+    if not run.exists():
+        return
+    if not run.is_dir():
+        raise InputError(f"{run}: is a file: choose another --output")
+    if not any(run.iterdir()):
+        return
+    if not (run / "config.yaml").is_file():
+        raise InputError(f"{run}: is not empty and no run: choose another --output")
+    if not overwrite:
+        raise InputError(
+            f"{run}: holds a run already: choose another --output, or --overwrite, or --resume"
+        )
+
+
+def _remove(run: Path) -> None:
+    if run.is_dir():
+        shutil.rmtree(run)
