@@ -29,7 +29,9 @@ class _Section(BaseModel):
 class AugmentSettings(_Section):
     """What happens to a training patch, each with its probability."""
 
-    rotate_angle: float = Field(default=45.0, ge=0, le=180, description="degrees, drawn from +-angle")
+    rotate_angle: float = Field(
+        default=45.0, ge=0, le=180, description="degrees, drawn from +-angle"
+    )
     p_rotate: Probability = 0.3
     p_horizontal_flip: Probability = 0.3
     p_vertical_flip: Probability = 0.3

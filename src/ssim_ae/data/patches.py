@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ssim_ae.config import AugmentSettings
 from ssim_ae.data.images import Pixels, Preparation
-from ssim_ae.errors import InputError
+from ssim_ae.errors import InputError, PictureError
 
 DECODE_THREADS = 4
 
@@ -39,7 +39,7 @@ class PictureStore:
         self, files: Sequence[Path], preparation: Preparation, tile: int, memory: int
     ) -> None:
         self.files, self.preparation = list(files), preparation
-        first, _ = preparation.read(self.files[0])
+        first = self._decode(self.files[0])
         self.shape = first.shape
         if min(first.shape[:2]) < tile:
             raise InputError(
@@ -68,8 +68,14 @@ class PictureStore:
             pictures = list(pool.map(self._read, (self.files[i] for i in distinct.tolist())))
         return torch.from_numpy(np.stack(pictures)), where
 
+    def _decode(self, file: Path) -> Pixels:
+        try:
+            return self.preparation.read(file)[0]
+        except PictureError as error:
+            raise InputError(str(error)) from None
+
     def _read(self, file: Path) -> Pixels:
-        picture, _ = self.preparation.read(file)
+        picture = self._decode(file)
         if picture.shape != self.shape:
             raise InputError(
                 f"{file}: {picture.shape[1]}x{picture.shape[0]} at working size, but "

@@ -14,6 +14,7 @@ from ssim_ae.files import require_writable
 from ssim_ae.runtime.detector import Detector
 from ssim_ae.runtime.writers import FORMATS, row, table, write_pictures
 
+LARGER = 1.5  # a picture this many times the calibrated size has that many more chances to alarm
 LISTED = 100  # results handed back in the summary; a table on disk holds all of them
 
 
@@ -66,6 +67,9 @@ def inspect_pictures(
     files = find_pictures(inputs)
     detector = Detector.load(run, engine)
     _ = detector.thresholds  # an uncalibrated detector is told before work begins
+    calibration = detector.record.calibration
+    calibrated = calibration.pixels if calibration is not None else 1 << 62
+    warned = False
     if output is not None:
         require_writable(output)
     names = _distinct_names(files)
@@ -82,6 +86,13 @@ def inspect_pictures(
                 if len(errors) < LISTED:
                     errors.append(str(inspection))
                 continue
+            if not warned and inspection.working_map.size > LARGER * calibrated:
+                warned = True
+                complain(
+                    f"note: {inspection.source}: {inspection.working_map.size / calibrated:.0f} "
+                    "times the size of the pictures that the threshold comes from: the promised "
+                    "false-reject rate does not hold for it; calibrate on pictures of its size"
+                )
             line = row(inspection)
             counts[line["verdict"]] += 1
             regions = f", {len(line['regions'])} region(s)" if inspection.is_defective else ""

@@ -28,6 +28,7 @@ class Calibration(BaseModel):
     promised_false_reject_rate: float = Field(description="smallest that so many can promise")
     rank: int = Field(description="the threshold is the rank-th smallest held-out score")
     pixel_false_reject_rate: float
+    pixels: int = Field(description="of the largest held-out picture at working size")
     scores: list[float]
     source: str
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from ssim_ae import value_bins
-from ssim_ae.data.images import Preparation
 from ssim_ae.data.layouts import training_pictures
 from ssim_ae.data.split import group_names
 from ssim_ae.errors import InputError
@@ -55,9 +54,11 @@ def calibrated(
     rank, promised = conformal_rank(len(files), rate)
     pixel_rate = detector.record.settings.pixel_false_reject_rate
     counts = np.zeros(value_bins.BINS, np.int64)
-    scores = []
+    scores, largest = [], 0
     for file in files:
-        anomaly_map, score = measure(detector, file, detector.record.preparation)
+        working, _ = detector.record.preparation.read(file)
+        anomaly_map, score = detector.measure(working, file)
+        largest = max(largest, anomaly_map.size)
         value_bins.count(counts, anomaly_map)
         scores.append(score)
     threshold = sorted(scores)[rank - 1]
@@ -73,6 +74,7 @@ def calibrated(
                 promised_false_reject_rate=promised,
                 rank=rank,
                 pixel_false_reject_rate=pixel_rate,
+                pixels=largest,
                 scores=sorted(scores),
                 source=source,
             ),
@@ -86,12 +88,6 @@ def calibrated(
             f"best, not {rate}: {needed} are needed; using {promised:.3f}"
         )
     return record, notes
-
-
-def measure(detector: Detector, file: Path, preparation: Preparation) -> tuple[np.ndarray, float]:
-    """Anomaly map at working size and score of one file."""
-    pixels, _ = preparation.read(file)
-    return detector.measure(pixels, file)
 
 
 def calibrate(

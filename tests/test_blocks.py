@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+import torch
+
+from ssim_ae.config import ResidualSettings, ResidualTerm
+from ssim_ae.model.inspector import Inspector, TiledReconstruction
+from ssim_ae.model.network import Autoencoder
+from ssim_ae.model.residuals import Residual
+from ssim_ae.runtime.blocks import Tiling, run_in_blocks
+
+
+class Eager:
+    """The graph without an engine, counting how often and how large it ran."""
+
+    name = "eager"
+
+    def __init__(self, stride: int) -> None:
+        torch.manual_seed(0)
+        network = Autoencoder(128, 1, latent=4, first_layer_channels=2)
+        residual = Residual(ResidualSettings(terms=[ResidualTerm(kind="ssim")]))
+        self.inspector = Inspector(TiledReconstruction(network, 128, stride), residual)
+        self.sizes: list[tuple[int, ...]] = []
+
+    def run(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        self.sizes.append(batch.shape[1:])
+        with torch.inference_mode():
+            maps, scores = self.inspector(torch.from_numpy(batch))
+        return maps.numpy(), scores.numpy()
+
+
+@pytest.mark.parametrize(
+    ("h", "w", "stride"), [(1500, 128, 32), (900, 700, 32), (811, 640, 64), (777, 600, 48)]
+)
+def test_blocks_equal_one_pass_at_the_seams(h: int, w: int, stride: int) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (h, w), dtype=np.uint8)
+    engine = Eager(stride)
+    whole, scores = engine.run(picture[None])
+    engine.sizes.clear()
+    tiling = Tiling(128, stride, reach=5)
+    blocks, score = run_in_blocks(engine, picture, tiling, tiles_at_once=30)
+    assert len(engine.sizes) > 1
+    np.testing.assert_allclose(blocks, whole[0], atol=2e-6)
+    assert score == pytest.approx(float(scores[0]), abs=2e-6)
+
+
+def test_a_small_picture_is_one_pass() -> None:
+    engine = Eager(32)
+    run_in_blocks(engine, np.zeros((256, 256), np.uint8), Tiling(128, 32, 5))
+    assert engine.sizes == [(256, 256)]
+
+
+@pytest.mark.parametrize("length", [128, 129, 500, 1024, 3001])
+@pytest.mark.parametrize("stride", [16, 32, 100, 128])
+@pytest.mark.parametrize("reach", [0, 5, 35])
+def test_cuts_cover_every_pixel_once(length: int, stride: int, reach: int) -> None:
+    tiling = Tiling(128, stride, reach)
+    covered = np.zeros(length, int)
+    for extent, keep in tiling.cuts(length, tiling.fewest()):
+        assert extent.start % stride == 0
+        assert extent.start <= keep.start < keep.stop <= extent.stop
+        covered[keep] += 1
+    assert (covered == 1).all()

@@ -1,0 +1,251 @@
+"""The commands as a user runs them: what they print, write, and answer to bad input."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import tifffile
+from PIL import Image
+
+from ssim_ae.data.synthetic import make_dataset
+from tests.conftest import TINY
+
+pytestmark = pytest.mark.e2e
+SMALL = [part for change in TINY for part in ("--set", change)]
+
+
+def ssim_ae(*words: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "ssim_ae", *map(str, words)], capture_output=True, text=True
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def refused(*words: object, says: str, code: int = 2) -> None:
+    """One line of error, on stderr, that holds ``says``."""
+    done = ssim_ae(*words, code=code)
+    lines = [x for x in done.stderr.splitlines() if x.startswith("error: ")]
+    assert len(lines) == 1, done.stderr
+    assert says in lines[0]
+
+
+def test_help_and_version_import_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['ssim-ae', '--help']\nfrom ssim_ae.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'numpy', 'onnxruntime', 'pydantic', 'PIL', 'yaml'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    for command in ("train", "evaluate", "inspect", "calibrate", "demo"):
+        assert command in done.stdout
+    assert "0.1.0" in ssim_ae("--version").stdout
+
+
+def test_train_evaluate_inspect_calibrate(fabric: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    done = ssim_ae("train", fabric, *SMALL, "--output", run)
+    assert "threshold" in done.stdout
+    assert "21, 19 held out" in done.stderr
+    present = {f.name for f in run.iterdir()}
+    assert {"config.yaml", "detector.onnx", "model.safetensors", "log.jsonl"} <= present
+    assert not any(f.name.startswith(".") for f in run.rglob("*"))
+
+    metrics = json.loads(ssim_ae("evaluate", run, fabric, "--maps", "--json").stdout)
+    assert metrics == json.loads((run / "evaluation" / "metrics.json").read_text())
+    assert set(metrics) == {
+        "pixel_auroc", "pixel_ap", "aupro_30", "aupro_05", "image_auroc", "image_ap",
+        "image_f1_max", "at_threshold", "reference_pixel", "baselines", "counts", "timing",
+        "per_defect", "engine", "detector_sha256",
+    }  # fmt: skip
+    assert set(metrics["baselines"]) == {
+        "all_defective_acc", "brightness_image_auroc", "no_model",
+    }  # fmt: skip
+    assert metrics["baselines"]["all_defective_acc"] == 0.6
+    assert 0 < metrics["baselines"]["no_model"]["pixel_auroc"] < 1
+    assert metrics["counts"]["good"] == 4
+    assert metrics["counts"]["defective"] == 6
+    maps = sorted((run / "evaluation" / "maps" / "fabric" / "test").rglob("*.tiff"))
+    assert len(maps) == 10
+    values = tifffile.imread(maps[0])
+    assert values.dtype == np.float32
+    assert values.shape == (160, 176)
+    page = (run / "evaluation" / "report.html").read_text()
+    assert "pixel AUROC" in page
+    assert "no trained model" in page
+    assert "data:image/png;base64" in page
+
+    pictures = tmp_path / "pictures"
+    shutil.copytree(fabric / "test" / "good", pictures)
+    (pictures / "broken.png").write_bytes(b"x")
+    for kind in ("jsonl", "csv", "parquet"):
+        out = tmp_path / kind
+        done = ssim_ae(
+            "inspect", run, pictures, fabric / "test" / "hole", "--output", out, "--format", kind,
+            "--maps", code=1,
+        )  # fmt: skip
+        assert "broken.png" in done.stderr
+        file = out / f"results.{kind}"
+        if kind == "jsonl":
+            rows = [json.loads(x) for x in file.read_text().splitlines()]
+        elif kind == "csv":
+            rows = list(csv.DictReader(file.open()))
+        else:
+            rows = pq.read_table(file).to_pylist()
+        assert len(rows) == 5
+        assert [float(r["score"]) for r in rows] == pytest.approx(
+            [float(x.split()[1]) for x in done.stdout.splitlines() if "0." in x][:5], abs=1e-4
+        )
+        assert {r["verdict"] for r in rows} <= {"good", "defective"}
+        assert len(list((out / "overlays").iterdir())) == len(list((out / "masks").iterdir())) == 5
+        assert tifffile.imread(next((out / "maps").iterdir())).dtype == np.float32
+
+    fresh = tmp_path / "fresh"
+    make_dataset(fresh, seed=77, train=9, good=0, per_defect=0, size=(160, 176))
+    answer = json.loads(
+        ssim_ae("calibrate", run, fresh, "--false-reject-rate", "0.2", "--json").stdout
+    )
+    assert answer["calibration"]["pictures"] == 9
+    assert answer["calibration"]["promised_false_reject_rate"] == 0.2
+    assert answer["threshold"] == answer["calibration"]["scores"][7]
+    again = json.loads(ssim_ae("inspect", run, pictures / "000.png", "--json").stdout)
+    assert again["results"][0]["threshold"] == answer["threshold"]
+    done = ssim_ae("calibrate", run, fabric, "--false-reject-rate", "0.05")
+    assert "21 pictures were trained on and are left out" in done.stderr
+    done = ssim_ae("calibrate", run, fabric, "--false-reject-rate", "0.01")
+    assert "at best, not 0.01: 99 are needed" in done.stderr
+    large = tmp_path / "large.png"
+    Image.fromarray(np.zeros((400, 200), np.uint8)).save(large)
+    assert "the promised false-reject rate does not hold" in ssim_ae("inspect", run, large).stderr
+
+
+def test_interrupt_leaves_a_run_that_resumes(fabric: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    words = ["train", fabric, *SMALL, "--set", "steps=100000", "--output", run]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ssim_ae", *map(str, words)], stderr=subprocess.PIPE, text=True
+    )
+    log = run / "log.jsonl"
+    while process.poll() is None and not (log.exists() and log.stat().st_size):
+        pass
+    process.send_signal(2)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "--resume" in errors
+    refused("inspect", run, fabric / "test" / "good" / "000.png", says="--resume")
+    refused("train", fabric, *SMALL, "--output", run, says="holds a run already")
+    config = run / "config.yaml"
+    done = int(json.loads(log.read_text().splitlines()[-1])["step"])
+    config.write_text(config.read_text().replace("steps: 100000", f"steps: {done + 25}"))
+    ssim_ae("train", fabric, "--output", run, "--resume")
+    assert (run / "detector.onnx").is_file()
+    refused("train", fabric, "--output", run, "--resume", "--preset", "texture", says="leave")
+
+
+def test_init_from_names_what_does_not_fit(run: Path, fabric: Path, tmp_path: Path) -> None:
+    done = ssim_ae(
+        "train", fabric, *SMALL, "--set", "latent=9", "--set", "steps=1",
+        "--init-from", run, "--output", tmp_path / "r",
+    )  # fmt: skip
+    assert "layer starts anew, it does not fit: decoder.0.weight" in done.stderr
+    assert "encoder.0.weight" not in done.stderr
+
+
+def test_reference_presets_print_the_zoo_s_numbers(tmp_path: Path) -> None:
+    data, run = tmp_path / "texture_1", tmp_path / "run"
+    make_dataset(data, train=24, good=3, per_defect=1, size=(160, 160), layout="woven")
+    ssim_ae("train", data, "--preset", "reference-texture", *SMALL, "--output", run)
+    metrics = json.loads(ssim_ae("evaluate", run, data, "--json").stdout)
+    assert set(metrics["zoo"]["image_level"]) == {"ok", "nok", "acc"}
+    assert set(metrics["zoo"]["pixel_level"]) == {"ok", "nok", "acc", "mask_auc"}
+
+
+@pytest.mark.parametrize("kind", ["none", "empty", "broken", "small", "mixed", "one"])
+def test_datasets_that_cannot_be_trained_on(kind: str, tmp_path: Path) -> None:
+    data, run = tmp_path / "data", tmp_path / "run"
+    if kind != "none":
+        data.mkdir()
+    sizes = {"small": [(90, 90)] * 5, "mixed": [(140, 140)] * 4 + [(140, 150)], "one": [(140, 140)]}
+    for i, size in enumerate(sizes.get(kind, [])):
+        Image.fromarray(np.zeros(size, np.uint8)).save(data / f"{i}.png")
+    if kind == "broken":
+        for i in range(5):
+            (data / f"{i}.png").write_bytes(b"x")
+    says = {
+        "none": "does not exist", "empty": "no pictures", "broken": "cannot be decoded",
+        "small": "smaller than", "mixed": "use pictures of one size", "one": "cannot be split",
+    }[kind]  # fmt: skip
+    refused("train", data, *SMALL, "--output", run, says=says)
+    assert not run.exists()
+
+
+def test_other_bad_input(run: Path, fabric: Path, tmp_path: Path) -> None:
+    good = fabric / "test" / "good" / "000.png"
+    refused("train", fabric, "--set", "stepss=1", "--output", tmp_path / "r", says="mean steps?")
+    refused("train", fabric, "--preset", "textur", says="did you mean texture?")
+    refused("train", fabric, *SMALL, "--output", good / "run", says="cannot be written")
+    refused("train", fabric, *SMALL, "--output", fabric, "--overwrite", says="no run")
+    refused("train", fabric, "--output", tmp_path / "r", "--resume", says="nothing to resume")
+    refused("train", fabric, *SMALL, "--group", "(", "--output", tmp_path / "r", says="regular")
+    refused(
+        "train", fabric, *SMALL, "--init-from", tmp_path, "--output", tmp_path / "r",
+        says="does not exist",
+    )  # fmt: skip
+    assert not (tmp_path / "r").exists()
+    refused("inspect", tmp_path / "none", good, says="does not exist")
+    refused("inspect", tmp_path, good, says="holds no detector.onnx")
+    refused("inspect", good, good, says="no detector")
+    refused("inspect", run, tmp_path / "none.png", says="does not exist")
+    refused("inspect", run, tmp_path, says="holds no pictures")
+    refused("inspect", run, good, "--format", "xml", says="known are jsonl")
+    refused("inspect", run, good, "--output", good, says="cannot be written")
+    refused("inspect", run, good, "--engine", "x", says="engine 'x' is unknown")
+    refused("evaluate", run, tmp_path, says="no test folder")
+    refused("calibrate", run, fabric, "--false-reject-rate", "2", says="false-reject rate is 2")
+    refused("calibrate", run, tmp_path / "none", says="does not exist")
+    assert "No such option" in ssim_ae("inspect", run, good, "--outptu", "x", code=2).stderr
+
+
+def test_masks_of_another_size_and_leaks_are_told(run: Path, fabric: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(fabric, data)
+    shutil.copy(data / "train" / "good" / "000.png", data / "test" / "good" / "leak.png")
+    for file in sorted((data / "train" / "good").iterdir()):
+        shutil.copy(file, data / "test" / "good" / f"leak_{file.name}")
+    done = ssim_ae("evaluate", run, data, "--output", tmp_path / "e")
+    assert "test pictures were trained on" in done.stderr
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(data / "ground_truth/hole/000_mask.png")
+    refused("evaluate", run, data, "--output", tmp_path / "f", says="mask is 8x8")
+    assert not (tmp_path / "f" / "metrics.json").exists()
+
+
+def test_a_full_disk_is_one_line_and_keeps_the_old_detector(
+    run: Path, fabric: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    before = (copy / "detector.onnx").read_bytes()
+    fresh = tmp_path / "fresh"
+    make_dataset(fresh, seed=78, train=5, good=0, per_defect=0, size=(160, 176))
+    # a file-size limit behaves like a full disk: the write fails half-way
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
+        f"sys.argv = ['ssim-ae', 'calibrate', {str(copy)!r}, {str(fresh)!r}]\n"
+        "from ssim_ae.cli import main\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "cannot be written (File too large): free space" in done.stderr
+    assert (copy / "detector.onnx").read_bytes() == before
+    assert not [f for f in copy.iterdir() if f.name.startswith(".")]

@@ -1,0 +1,162 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ssim_ae import zoo_config
+from ssim_ae.config import PRESETS, Settings, load_settings, save_settings
+from ssim_ae.errors import SettingsError
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+ZOO = yaml.safe_load((CONFIGS / "texture_1.yaml").read_text())
+
+
+def zoo_file(tmp_path: Path, **values: object) -> Path:
+    file = tmp_path / "zoo.yaml"
+    file.write_text(yaml.safe_dump({**ZOO, **values}))
+    return file
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_load_and_survive_a_round_trip(name: str, tmp_path: Path) -> None:
+    settings, notes = load_settings(name)
+    assert notes == []
+    save_settings(settings, tmp_path / "config.yaml", "1.2.3")
+    assert load_settings(file=tmp_path / "config.yaml") == (settings, [])
+    assert "1.2.3" in (tmp_path / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("file", "preset"), [("texture_1", "reference-texture"), ("texture_2", "reference-texture")]
+)
+def test_texture_configs_equal_the_preset(file: str, preset: str) -> None:
+    from_zoo, _ = load_settings(file=CONFIGS / f"{file}.yaml")
+    ours, _ = load_settings(preset, changes={"device": "cpu"})
+    assert from_zoo == ours
+
+
+def test_reference_object_settings() -> None:
+    nut, _ = load_settings(file=CONFIGS / "metal_nut.yaml")
+    assert (nut.resize, nut.centre_crop, nut.tile, nut.latent) == (266, 256, 256, 500)
+    assert (nut.color, nut.steps, nut.batch_size) == ("rgb", 200 * (10000 // 128), 128)
+    assert (nut.learning_rate, nut.weight_decay, nut.stride) == (2e-4, 1e-5, 32)
+    assert nut.augment.p_rotate == nut.augment.p_vertical_flip == 0
+    assert nut.zoo is not None
+    assert nut.zoo.percent == 75
+
+
+def test_every_zoo_key_acts_or_is_answered(tmp_path: Path) -> None:
+    values = {key: "given" for key in zoo_config.ANSWERED}
+    values |= {
+        "device_target": "Ascend",
+        "ssim_threshold": 0.4,
+        "l1_threshold": 0.3,
+        "p_ratate": 0.7,
+    }
+    settings, notes = load_settings(file=zoo_file(tmp_path, **values, do_aug=True, bg_mask="W"))
+    for key in zoo_config.ANSWERED:
+        assert any(note.startswith(f"{key}: ") for note in notes), key
+    assert all("\n" not in note for note in notes)
+    assert settings.zoo is not None
+    assert (settings.zoo.ssim_threshold, settings.zoo.l1_threshold) == (0.4, 0.3)
+    assert settings.zoo.bg_mask == "W"
+    assert settings.device == "auto"
+    listed = (
+        "grayscale do_aug data_augment augment_num im_resize crop_size rotate_angle p_rotate "
+        "p_ratate p_horizontal_flip p_vertical_flip z_dim epochs batch_size lr decay flc stride "
+        "ssim_threshold l1_threshold percent bg_mask image_level device_target distribute "
+        "model_arts data_url train_url checkpoint_url checkpoint_path chcekpoint_path ckpt_file "
+        "load_ckpt_path"
+    )
+    assert set(listed.split()) <= zoo_config.KEYS
+
+
+def test_flat_zoo_file_with_help_documents_and_the_misspelt_key(tmp_path: Path) -> None:
+    flat = {k: v for k, v in ZOO.items() if k != "data_augment"} | ZOO["data_augment"]
+    flat["p_ratate"] = flat.pop("p_rotate") / 2
+    file = tmp_path / "zoo.yaml"
+    file.write_text(yaml.safe_dump(flat) + "---\nlr: 'Learning rate when training.'\n")
+    settings, _ = load_settings(file=file)
+    assert settings.augment.p_rotate == 0.15
+    assert settings.augment.rotate_angle == 45
+
+
+def test_do_aug_false_switches_augmentation_off(tmp_path: Path) -> None:
+    settings, notes = load_settings(file=zoo_file(tmp_path, do_aug=False))
+    a = settings.augment
+    assert a.p_rotate == a.p_horizontal_flip == a.p_vertical_flip == 0
+    assert any("do_aug" in n for n in notes)
+
+
+def test_unknown_keys_name_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="did you mean learning_rate"):
+        load_settings("texture", changes=["learning_rat=0.1"])
+    with pytest.raises(SettingsError, match=r"augment\.p_rotat .* did you mean p_rotate"):
+        load_settings("texture", changes=["augment.p_rotat=0.1"])
+    with pytest.raises(SettingsError, match="z_dims .* did you mean z_dim"):
+        load_settings(file=zoo_file(tmp_path, z_dims=5))
+    with pytest.raises(SettingsError, match="did you mean texture"):
+        load_settings("textur")
+
+
+def test_all_errors_at_once() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(
+            "texture", changes=["steps=0", "stride=x", "seeed=1", "nonsense", "color=red"]
+        )
+    message = str(caught.value)
+    for word in ("steps", "stride", "seeed", "nonsense", "color"):
+        assert word in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (["tile=256", "resize=200"], "larger than the working size 200"),
+        (["stride=200"], "larger than tile"),
+        (["centre_crop=300"], "larger than resize"),
+        (["residual.terms.0.window=10"], "odd"),
+        (["residual.terms.7.window=11"], "no such place"),
+        (["learning_rate=.inf"], "learning_rate"),
+        (["false_reject_rate=0"], "false_reject_rate"),
+        (["held_out=0.6"], "held_out"),
+    ],
+)
+def test_contradictions_are_refused(changes: list[str], words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        load_settings("texture", changes=changes)
+
+
+def test_set_reaches_nested_settings_and_reads_numbers() -> None:
+    settings, _ = load_settings(
+        "texture",
+        changes=["residual.terms.0.sigma=2.5", "learning_rate=1e-3", "resize=none", "group=a(b)"],
+    )
+    assert settings.residual.terms[0].sigma == 2.5
+    assert settings.learning_rate == 1e-3
+    assert settings.resize is None
+    assert settings.group == "a(b)"
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "a: [", "", "\x00"])
+def test_files_that_hold_no_settings(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(text)
+    with pytest.raises(SettingsError, match=r"bad\.yaml"):
+        load_settings(file=file)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot be read"):
+        load_settings(file=tmp_path / "none.yaml")
+
+
+def test_zoo_counts_that_are_no_counts(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="epochs is 'many'"):
+        load_settings(file=zoo_file(tmp_path, epochs="many"))
+
+
+def test_settings_describe_every_numeric_limit() -> None:
+    schema = Settings.model_json_schema()["properties"]
+    assert schema["steps"]["minimum"] == 1

@@ -1,0 +1,206 @@
+"""The exported file against the torch graph, and what the detector says of pictures."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+from skimage.measure import label, regionprops
+
+from ssim_ae import Detector
+from ssim_ae.config import ResidualSettings, ResidualTerm
+from ssim_ae.data.images import Geometry
+from ssim_ae.errors import DetectorError, InputError, PictureError
+from ssim_ae.model.network import Autoencoder
+from ssim_ae.runtime.detector import Inspection
+from ssim_ae.runtime.overlay import overlay
+from ssim_ae.runtime.record import KEY, Record, Thresholds, read_record
+from ssim_ae.runtime.metadata import read_metadata, replace_metadata
+from ssim_ae.runtime.regions import find_regions
+from ssim_ae.training.checkpoint import load_weights
+from ssim_ae.training.train import inspector_of
+
+
+@pytest.fixture(scope="module")
+def detector(run: Path) -> Detector:
+    return Detector.load(run)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("shape", [(128, 128), (160, 176), (301, 129)])
+def test_engines_equal_torch(run: Path, engine: str, shape: tuple[int, int]) -> None:
+    if engine == "openvino":
+        pytest.importorskip("openvino")
+    loaded = Detector.load(run, engine)
+    s = loaded.record.settings
+    network = Autoencoder(s.tile, s.channels, s.latent, s.first_layer_channels)
+    assert load_weights(network, run / "model.safetensors") == []
+    image = np.random.default_rng(0).integers(0, 256, (3, *shape), dtype=np.uint8)
+    with torch.inference_mode():
+        maps, scores = inspector_of(network, s)(torch.from_numpy(image))
+    found, found_scores = loaded.engine.run(image)
+    np.testing.assert_allclose(found, maps.numpy(), atol=1e-5)
+    np.testing.assert_allclose(found_scores, scores.numpy(), atol=1e-5)
+
+
+def test_the_file_is_self_contained_and_symbolic(run: Path) -> None:
+    model = onnx.load(run / "detector.onnx", load_external_data=False)
+    onnx.checker.check_model(model)
+    assert not any(t.external_data for t in model.graph.initializer)
+    assert [i.domain for i in model.opset_import] == [""]
+    for value in (*model.graph.input, *model.graph.output):
+        assert all(d.dim_param for d in value.type.tensor_type.shape.dim), value.name
+    assert [o.name for o in model.graph.output] == ["anomaly_map", "score"]
+
+
+def test_the_record_tells_where_the_thresholds_come_from(run: Path, detector: Detector) -> None:
+    record = detector.record
+    assert record.calibration is not None
+    assert record.calibration.pictures == 19  # a fifth of 40 is 8, but 19 can promise 5 %
+    assert record.calibration.scores == sorted(record.calibration.scores)
+    assert record.calibration.scores[record.calibration.rank - 1] == record.thresholds.score
+    assert record.thresholds.pixel <= record.thresholds.score
+    assert len(record.trained_on) == 21
+    assert set(record.fingerprints) == {"data", "weights"}
+    assert record.settings.seed == 3
+
+
+def test_inspect_takes_files_arrays_and_images(fabric: Path, detector: Detector) -> None:
+    file = fabric / "test" / "good" / "000.png"
+    a = detector.inspect(file)
+    pixels = np.array(Image.open(file))
+    b, c = detector.inspect(pixels), detector.inspect(Image.open(file).convert("RGB"))
+    assert a.score == b.score == c.score == a.anomaly_map.max()
+    assert a.anomaly_map.shape == a.mask.shape == pixels.shape
+    assert a.is_defective == (a.score > detector.thresholds.score)
+    for bad in (pixels.astype(np.float32), pixels[0], pixels[None, None]):
+        with pytest.raises(PictureError, match="pass uint8"):
+            detector.inspect(bad)
+    with pytest.raises(PictureError, match="smaller than the detector's 128x128"):
+        detector.inspect(pixels[:100])
+
+
+def test_many_files_keep_their_order_and_bad_ones_do_not_stop(
+    fabric: Path, detector: Detector, tmp_path: Path
+) -> None:
+    good = sorted((fabric / "test" / "good").iterdir())
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"nothing")
+    found = list(detector.inspect_files([good[0], bad, good[1], *good]))
+    assert isinstance(found[1], PictureError)
+    assert "bad.png" in str(found[1])
+    sources = [f.source for f in found if isinstance(f, Inspection)]
+    assert sources == [str(f) for f in [good[0], good[1], *good]]
+
+
+def inspection(anomaly_map: np.ndarray, threshold: float) -> Inspection:
+    h, w = anomaly_map.shape
+    picture = np.random.default_rng(0).integers(0, 256, (h, w), dtype=np.uint8)
+    return Inspection(
+        "p", float(anomaly_map.max()), Thresholds(score=threshold, pixel=threshold),
+        anomaly_map, picture, Geometry((h, w), (h, w), (0, 0, h, w)),
+    )  # fmt: skip
+
+
+def test_regions_equal_scikit_image() -> None:
+    rng = np.random.default_rng(0)
+    anomaly_map = rng.random((60, 70)).astype(np.float32)
+    mask = anomaly_map > 0.8
+    regions = find_regions(mask, anomaly_map)
+    expected = regionprops(label(mask, connectivity=2), intensity_image=anomaly_map)
+    theirs = {(*p.bbox, int(p.area), round(float(p.intensity_max), 5)) for p in expected}
+    ours = {(r.top, r.left, r.bottom, r.right, r.area, round(r.peak, 5)) for r in regions}
+    assert ours == theirs
+    assert [r.peak for r in regions] == sorted((r.peak for r in regions), reverse=True)
+    assert find_regions(np.zeros((5, 5), bool), np.zeros((5, 5), np.float32)) == []
+
+
+def test_a_good_part_looks_calm_and_a_defect_does_not() -> None:
+    quiet = np.random.default_rng(0).random((40, 40)).astype(np.float32) * 0.5
+    calm = inspection(quiet, threshold=1.0)
+    assert np.array_equal(overlay(calm), np.repeat(calm.picture[..., None], 3, axis=2))
+    quiet[10:14, 10:14] = 3.0
+    loud = inspection(quiet, threshold=1.0)
+    changed = (overlay(loud) != loud.picture[..., None]).any(axis=2)
+    assert changed[10:14, 10:14].all()
+    assert not changed[20:, 20:].any()
+
+
+def test_files_that_are_no_detector(run: Path, tmp_path: Path) -> None:
+    data = (run / "detector.onnx").read_bytes()
+    cases = {
+        "cut": (data[: len(data) // 2], "damaged|no ssim-ae detector"),
+        "text": (b"hello", "no detector"),
+        "empty": (b"", "no detector"),
+        "other": (replace_metadata(data, {"made": "elsewhere"}), "no ssim-ae detector"),
+        "newer": (replace_metadata(data, {KEY: '{"format": 99}'}), "newer"),
+        "odd": (replace_metadata(data, {KEY: "{}"}), "record is damaged"),
+    }
+    for name, (content, words) in cases.items():
+        file = tmp_path / f"{name}.onnx"
+        file.write_bytes(content)
+        with pytest.raises(DetectorError, match=words) as caught:
+            Detector.load(file)
+        assert name in str(caught.value)
+        assert "\n" not in str(caught.value)
+    broken = onnx.load_from_string(data)
+    broken.graph.node[0].op_type = "NoSuchOperator"
+    (tmp_path / "broken.onnx").write_bytes(broken.SerializeToString())
+    with pytest.raises(DetectorError, match=r"broken\.onnx.*refuses"):
+        Detector.load(tmp_path / "broken.onnx")
+    with pytest.raises(DetectorError, match="does not exist"):
+        Detector.load(tmp_path / "none")
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(DetectorError, match="--resume"):
+        Detector.load(tmp_path / "run")
+    with pytest.raises(InputError, match="engine 'x' is unknown"):
+        Detector.load(run, "x")
+
+
+def test_an_uncalibrated_detector_says_so(run: Path, fabric: Path, tmp_path: Path) -> None:
+    data = (run / "detector.onnx").read_bytes()
+    bare = read_record(data, "x").model_copy(update={"thresholds": None})
+    file = tmp_path / "bare.onnx"
+    file.write_bytes(replace_metadata(data, {KEY: bare.model_dump_json()}))
+    with pytest.raises(DetectorError, match="not calibrated.*ssim-ae calibrate"):
+        Detector.load(file).inspect(fabric / "test" / "good" / "000.png")
+
+
+def test_the_detector_is_one_movable_file(run: Path, fabric: Path, tmp_path: Path) -> None:
+    shutil.copy(run / "detector.onnx", tmp_path / "moved.onnx")
+    file = fabric / "test" / "good" / "000.png"
+    assert Detector.load(tmp_path / "moved.onnx").inspect(file).score == (
+        Detector.load(run).inspect(file).score
+    )
+
+
+def test_inspecting_imports_no_torch(run: Path, fabric: Path) -> None:
+    code = (
+        "import sys, ssim_ae, ssim_ae.cli\n"
+        "from ssim_ae import Detector, evaluate\n"
+        "from ssim_ae.training.calibrate import calibrate\n"
+        f"Detector.load({str(run)!r}).inspect({str(fabric / 'test/good/000.png')!r}).regions\n"
+        "assert 'torch' not in sys.modules, 'torch'\n"
+        "assert 'onnx' not in sys.modules, 'onnx'\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_record_without_zoo_keys_is_small(run: Path) -> None:
+    text = read_metadata((run / "detector.onnx").read_bytes())[KEY]
+    assert Record.model_validate_json(text).settings.zoo is None
+    assert len(text) < 8000
+
+
+def test_residual_settings_travel(run: Path, detector: Detector) -> None:
+    assert detector.record.settings.residual == ResidualSettings(
+        terms=[ResidualTerm(kind="ssim", window=11)]
+    )
+    assert detector.record.reach == 5

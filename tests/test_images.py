@@ -1,0 +1,131 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ssim_ae.data import images
+from ssim_ae.data.images import Preparation, read_picture
+from ssim_ae.errors import PictureError
+
+RAMP = (np.arange(40 * 30) % 251).reshape(30, 40).astype(np.uint8)
+
+
+def save(tmp_path: Path, image: Image.Image, name: str = "p.png", **options: object) -> Path:
+    file = tmp_path / name
+    image.save(file, **options)  # type: ignore[arg-type]
+    return file
+
+
+def test_grey_and_rgb_by_setting(tmp_path: Path) -> None:
+    file = save(tmp_path, Image.fromarray(RAMP))
+    assert np.array_equal(read_picture(file, "grey"), RAMP)
+    assert np.array_equal(read_picture(file, "rgb"), np.repeat(RAMP[..., None], 3, 2))
+    colour = np.stack([RAMP, RAMP[::-1], 255 - RAMP], axis=2)
+    file = save(tmp_path, Image.fromarray(colour))
+    assert np.array_equal(read_picture(file, "rgb"), colour)
+    luma = colour @ np.array([0.299, 0.587, 0.114])  # ITU-R 601
+    assert np.abs(read_picture(file, "grey") - luma).max() <= 1
+
+
+def test_16_bit_is_scaled_not_clipped(tmp_path: Path) -> None:
+    wide = np.array([[0, 257, 514, 32768, 65535]], np.uint16)
+    file = save(tmp_path, Image.fromarray(wide))
+    assert read_picture(file, "grey").tolist() == [[0, 1, 2, 128, 255]]
+    assert read_picture(file, "rgb").shape == (1, 5, 3)
+    file = save(tmp_path, Image.fromarray(wide), "p.tiff")
+    assert read_picture(file, "grey").tolist() == [[0, 1, 2, 128, 255]]
+
+
+def test_alpha_palette_one_bit_cmyk(tmp_path: Path) -> None:
+    rgba = np.dstack([RAMP, RAMP, RAMP, np.zeros_like(RAMP)])  # fully transparent
+    assert np.array_equal(read_picture(save(tmp_path, Image.fromarray(rgba)), "grey"), RAMP)
+    la = Image.merge("LA", [Image.fromarray(RAMP), Image.fromarray(np.zeros_like(RAMP))])
+    assert np.array_equal(read_picture(save(tmp_path, la), "grey"), RAMP)
+    palette = Image.fromarray(np.array([[0, 1]], np.uint8), mode="L").convert("P")
+    palette.putpalette([200, 0, 0, 0, 0, 100])
+    assert read_picture(save(tmp_path, palette), "rgb").tolist() == [[[200, 0, 0], [0, 0, 100]]]
+    bits = Image.fromarray(np.array([[0, 255]], np.uint8)).convert("1")
+    assert read_picture(save(tmp_path, bits), "grey").tolist() == [[0, 255]]
+    cmyk = Image.new("CMYK", (2, 1), (0, 255, 255, 0))
+    assert read_picture(save(tmp_path, cmyk, "p.tiff"), "rgb").tolist() == [[[255, 0, 0]] * 2]
+
+
+def test_exif_orientation_is_applied(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn clockwise by 90 degrees
+    file = save(tmp_path, Image.fromarray(RAMP), exif=exif)
+    assert np.array_equal(read_picture(file, "grey"), np.rot90(RAMP, -1))
+
+
+@pytest.mark.parametrize("name", ["cut.png", "cut.jpg", "cut.tiff"])
+def test_truncated_files_are_named(tmp_path: Path, name: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)
+    file = save(tmp_path, Image.fromarray(noise), name)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(PictureError, match=name):
+        read_picture(file, "grey")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n", bytes(999)])
+def test_hostile_contents(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "hostile.png"
+    file.write_bytes(content)
+    with pytest.raises(PictureError, match=r"hostile\.png") as caught:
+        read_picture(file, "grey")
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_float_wide_and_oversized(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(PictureError, match="does not exist"):
+        read_picture(tmp_path / "none.png", "grey")
+    file = save(tmp_path, Image.fromarray(np.zeros((4, 4), np.float32)), "float.tiff")
+    with pytest.raises(PictureError, match="float"):
+        read_picture(file, "grey")
+    file = save(tmp_path, Image.fromarray(np.full((4, 4), 70000, np.int32)), "wide.tiff")
+    with pytest.raises(PictureError, match="65535"):
+        read_picture(file, "grey")
+    monkeypatch.setattr(images, "PIXEL_LIMIT", 100)
+    with pytest.raises(PictureError, match="over the limit"):
+        read_picture(save(tmp_path, Image.fromarray(RAMP)), "grey")
+
+
+@pytest.mark.parametrize("shape", [(100, 60), (60, 100), (50, 50)])
+@pytest.mark.parametrize(("resize", "crop"), [(None, None), (40, None), (40, 32), (None, 32)])
+def test_working_size_and_back(
+    shape: tuple[int, int], resize: int | None, crop: int | None
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
+    working, geometry = Preparation("grey", resize, crop).apply(pixels)
+    if crop:
+        assert working.shape == (crop, crop)
+    elif resize:
+        assert min(working.shape) == resize
+        assert working.shape[0] / working.shape[1] == pytest.approx(shape[0] / shape[1], abs=0.03)
+    else:
+        assert np.array_equal(working, pixels)
+    back = geometry.map_to_original(np.ones(working.shape, np.float32))
+    assert back.shape == shape
+    assert back[shape[0] // 2, shape[1] // 2] == 1
+    if crop:
+        assert back[0, 0] == 0  # not inspected
+
+
+def test_centre_crop_is_the_centre() -> None:
+    working, _ = Preparation("grey", None, 12).apply(RAMP)
+    assert np.array_equal(working, RAMP[9:21, 14:26])
+
+
+def test_masks_follow_the_picture_and_none_vanishes() -> None:
+    mask = np.zeros((100, 100), bool)
+    mask[20:40, 60:80] = True
+    _, geometry = Preparation("grey", 50, None).apply(np.zeros((100, 100), np.uint8))
+    small = geometry.mask_to_working(mask)
+    expected = np.zeros((50, 50), bool)
+    expected[10:20, 30:40] = True
+    assert np.array_equal(small, expected)
+    speck = np.zeros((100, 100), bool)
+    speck[33, 51] = True
+    assert geometry.mask_to_working(speck).sum() == 1
+    with pytest.raises(ValueError, match="mask"):
+        geometry.mask_to_working(mask[:50])

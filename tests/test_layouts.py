@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ssim_ae.data.layouts import test_pictures as read_test
+from ssim_ae.data.layouts import training_pictures
+from ssim_ae.data.synthetic import make_dataset
+from ssim_ae.errors import InputError
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        file = root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8), 255, np.uint8)).save(file)
+
+
+def test_mvtec(tmp_path: Path) -> None:
+    make_dataset(tmp_path, train=3, good=2, per_defect=1, size=(96, 96))
+    assert [f.name for f in training_pictures(tmp_path)] == ["000.png", "001.png", "002.png"]
+    found = read_test(tmp_path)
+    assert sum(p.is_good for p in found) == 2
+    assert {p.defect for p in found if not p.is_good} == {
+        "hole", "missing_thread", "scratch", "slub", "smear", "stain",
+    }  # fmt: skip
+    assert all(p.mask((96, 96)).any() != p.is_good for p in found)
+
+
+def test_woven(tmp_path: Path) -> None:
+    make_dataset(tmp_path, train=2, good=2, per_defect=1, size=(96, 96), layout="woven")
+    assert len(training_pictures(tmp_path)) == 2
+    found = read_test(tmp_path)
+    assert [p.defect for p in found] == ["defective"] * 6 + ["good"] * 2
+
+
+def test_btad_ad2_and_loco_names(tmp_path: Path) -> None:
+    btad, ad2, loco = tmp_path / "btad", tmp_path / "ad2", tmp_path / "loco"
+    touch(btad, "train/ok/0.bmp", "test/ok/1.bmp", "test/ko/2.bmp", "ground_truth/ko/2.png")
+    assert len(training_pictures(btad)) == 1
+    assert [(p.defect, len(p.masks)) for p in read_test(btad)] == [("ko", 1), ("good", 0)]
+    touch(ad2, "train/good/0.png", "test_public/good/1.png", "test_public/bad/2.png")
+    touch(ad2, "test_public/ground_truth/bad/2_mask.png")
+    assert [p.defect for p in read_test(ad2)] == ["bad", "good"]
+    touch(loco, "test/good/0.png", "test/structural/1.png")
+    touch(loco, "ground_truth/structural/1/000.png", "ground_truth/structural/1/001.png")
+    structural = read_test(loco)[1]
+    assert len(structural.masks) == 2
+    assert structural.mask((8, 8)).all()
+
+
+def test_plain_folder_trains_but_cannot_be_evaluated(tmp_path: Path) -> None:
+    touch(tmp_path, "b.png", "a.JPG")
+    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / ".hidden.png").write_bytes(b"")
+    assert [f.name for f in training_pictures(tmp_path)] == ["a.JPG", "b.png"]
+    with pytest.raises(InputError, match="no test folder"):
+        read_test(tmp_path)
+
+
+def test_bad_folders(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        training_pictures(tmp_path / "none")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="is a file"):
+        training_pictures(tmp_path / "file")
+    (tmp_path / "empty" / "test").mkdir(parents=True)
+    with pytest.raises(InputError, match="no pictures"):
+        training_pictures(tmp_path / "empty")
+    with pytest.raises(InputError, match="no pictures"):
+        read_test(tmp_path / "empty")
+
+
+def test_defects_without_masks_and_masks_of_another_size(tmp_path: Path) -> None:
+    touch(tmp_path, "test/good/0.png", "test/dent/1.png")
+    with pytest.raises(InputError, match=r"1\.png: defective, but has no mask.*1_mask\.png"):
+        read_test(tmp_path)
+    touch(tmp_path, "ground_truth/dent/1_mask.png")
+    dent = read_test(tmp_path)[0]
+    with pytest.raises(InputError, match="mask is 8x8, its picture .* is 9x8"):
+        dent.mask((8, 9))
+    touch(tmp_path / "woven", "test/0.png")
+    with pytest.raises(InputError, match=r"ground_truth.defective"):
+        read_test(tmp_path / "woven")

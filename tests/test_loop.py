@@ -1,0 +1,117 @@
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ssim_ae.config import Settings, load_settings
+from ssim_ae.data.images import Preparation
+from ssim_ae.data.layouts import training_pictures
+from ssim_ae.data.patches import PictureStore
+from ssim_ae.errors import InputError, SsimAeError
+from ssim_ae.model.network import Autoencoder
+from ssim_ae.training.loop import Interrupted, collapse, fit, learning_rate_at, start_accelerator
+
+TINY = ["steps=20", "batch_size=4", "first_layer_channels=2", "latent=4", "resize=null"]
+
+
+def settings(*changes: str) -> Settings:
+    return load_settings("texture", changes=[*TINY, *changes])[0]
+
+
+def fitted(
+    fabric: Path, run: Path, s: Settings, stop_at: int | None = None, resume: bool = False
+) -> tuple[Autoencoder, dict[str, Any]]:
+    store = PictureStore(
+        training_pictures(fabric)[:8], Preparation("grey", None, None), 128, 1 << 30
+    )
+    torch.manual_seed(s.seed)
+    network = Autoencoder(128, 1, s.latent, s.first_layer_channels)
+
+    def on_progress(line: Any) -> None:
+        if line.step == stop_at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    run.mkdir(exist_ok=True)
+    report = fit(network, store, store, s, run, start_accelerator(s), resume, on_progress)
+    return network, report
+
+
+def equal(a: Autoencoder, b: Autoencoder) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
+
+
+def steps(run: Path) -> list[int]:
+    return [json.loads(line)["step"] for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def test_two_runs_and_an_interrupted_one_are_equal_bit_for_bit(
+    fabric: Path, tmp_path: Path
+) -> None:
+    s = settings()
+    whole, report = fitted(fabric, tmp_path / "a", s)
+    again, _ = fitted(fabric, tmp_path / "b", s)
+    assert equal(whole, again)
+    with pytest.raises(Interrupted, match=r"step 10 of 20.*--resume"):
+        fitted(fabric, tmp_path / "c", s, stop_at=10)
+    resumed, resumed_report = fitted(fabric, tmp_path / "c", s, resume=True)
+    assert equal(whole, resumed)
+    assert report["loss"] == resumed_report["loss"]
+    assert steps(tmp_path / "c") == steps(tmp_path / "a") == [10, 20]
+    other, _ = fitted(fabric, tmp_path / "d", settings("seed=1"))
+    assert not equal(whole, other)
+
+
+def test_bf16_trains_with_a_finite_loss(fabric: Path, tmp_path: Path) -> None:
+    s = settings("precision=bf16", "steps=3")
+    network, report = fitted(fabric, tmp_path / "a", s)
+    assert 0 < report["loss"] < 2
+    assert next(network.parameters()).dtype == torch.float32
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(fabric: Path, tmp_path: Path) -> None:
+    store = PictureStore(
+        training_pictures(fabric)[:2], Preparation("grey", None, None), 128, 1 << 30
+    )
+    s = settings("steps=2")
+    network = Autoencoder(128, 1, s.latent, s.first_layer_channels)
+    with torch.no_grad():
+        network.encoder[0].bias.fill_(float("nan"))  # type: ignore[operator, union-attr]
+    with pytest.raises(SsimAeError, match="not finite at step 2"):
+        fit(network, store, store, s, tmp_path, start_accelerator(s))
+
+
+def test_learning_rate_schedules() -> None:
+    one_cycle = settings("steps=100", "learning_rate=0.1")
+    rates = [learning_rate_at(i, one_cycle) for i in range(100)]
+    assert max(rates) == pytest.approx(0.1)
+    assert rates.index(max(rates)) in (19, 20)
+    assert rates[0] == pytest.approx(0.005)
+    assert rates[-1] < 1e-4
+    assert rates[20:] == sorted(rates[20:], reverse=True)
+    constant = settings("schedule=constant")
+    assert {learning_rate_at(i, constant) for i in range(20)} == {constant.learning_rate}
+    assert learning_rate_at(0, settings("steps=1")) > 0
+
+
+def test_collapse_is_told() -> None:
+    assert collapse({"contrast": 0.9, "held_out_loss": 0.2}) is None
+    assert "plain grey" in (collapse({"contrast": 0.02, "held_out_loss": 0.5}) or "")
+    assert "did not fall" in (collapse({"contrast": 0.5, "held_out_loss": 0.95}) or "")
+
+
+def test_batch_size_must_divide_among_processes(
+    fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s = settings("batch_size=5")
+    accelerator = start_accelerator(s)
+    monkeypatch.setattr(type(accelerator), "num_processes", property(lambda _: 2))
+    store = PictureStore(
+        training_pictures(fabric)[:2], Preparation("grey", None, None), 128, 1 << 30
+    )
+    network = Autoencoder(128, 1, s.latent, s.first_layer_channels)
+    with pytest.raises(InputError, match="multiple of 2"):
+        fit(network, store, store, s, tmp_path, accelerator)

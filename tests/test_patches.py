@@ -1,0 +1,91 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ssim_ae.config import AugmentSettings
+from ssim_ae.data.images import Preparation
+from ssim_ae.data.patches import PictureStore, batch_seed, draw_patches
+from ssim_ae.errors import InputError
+
+NONE = AugmentSettings(p_rotate=0, p_horizontal_flip=0, p_vertical_flip=0)
+PLENTY = 1 << 30
+
+
+def store(folder: Path, shapes: list[tuple[int, ...]], memory: int = PLENTY) -> PictureStore:
+    rng = np.random.default_rng(0)
+    files = []
+    for i, shape in enumerate(shapes):
+        files.append(folder / f"{i}.png")
+        Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(files[-1])
+    color = "grey" if len(shapes[0]) == 2 else "rgb"
+    return PictureStore(files, Preparation(color, None, None), 16, memory)
+
+
+def is_crop(patch: np.ndarray, pictures: list[np.ndarray]) -> bool:
+    windows = [np.lib.stride_tricks.sliding_window_view(p, patch.shape) for p in pictures]
+    return any((w == patch).all(axis=(-1, -2)).any() for w in windows)
+
+
+def test_plain_patches_are_crops(tmp_path: Path) -> None:
+    s = store(tmp_path, [(24, 30)] * 3)
+    pictures = [np.array(Image.open(f)) for f in s.files]
+    patches = draw_patches(s, 20, 16, NONE, seed=1)
+    assert patches.shape == (20, 1, 16, 16)
+    values = torch.round(patches * 255).numpy().astype(np.uint8)[:, 0]
+    assert all(is_crop(v, pictures) for v in values)
+    flip = AugmentSettings(p_rotate=0, p_horizontal_flip=1, p_vertical_flip=1)
+    flipped = draw_patches(s, 20, 16, flip, seed=1)
+    assert torch.equal(flipped, patches.flip(2, 3))
+
+
+def test_same_seed_same_patches_and_streaming_changes_nothing(tmp_path: Path) -> None:
+    augment = AugmentSettings(rotate_angle=45, p_rotate=0.5)
+    memory, disk = store(tmp_path, [(24, 30, 3)] * 3), store(tmp_path, [(24, 30, 3)] * 3, memory=0)
+    assert memory.in_memory
+    assert not disk.in_memory
+    a = draw_patches(memory, 16, 16, augment, seed=7)
+    assert a.shape == (16, 3, 16, 16)
+    assert torch.equal(a, draw_patches(disk, 16, 16, augment, seed=7))
+    assert not torch.equal(a, draw_patches(memory, 16, 16, augment, seed=8))
+
+
+def test_rotation(tmp_path: Path) -> None:
+    s = store(tmp_path, [(48, 48)])
+    always = AugmentSettings(rotate_angle=0, p_rotate=1, p_horizontal_flip=0, p_vertical_flip=0)
+    plain = draw_patches(s, 8, 16, NONE, seed=2)
+    torch.testing.assert_close(draw_patches(s, 8, 16, always, seed=2), plain)  # by 0 degrees
+    from ssim_ae.data.patches import _rotated
+
+    pictures, where = s.take(torch.zeros(1, dtype=torch.long))
+    corner = torch.tensor([9])
+    quarter = _rotated(pictures, where, corner, corner, torch.tensor([torch.pi / 2]), 16)
+    crop = pictures[0, 9:25, 9:25].float()
+    torch.testing.assert_close(quarter[0], torch.rot90(crop, 1, (0, 1)), atol=1e-2, rtol=0)
+
+
+def test_rotated_corners_are_mirrored_back(tmp_path: Path) -> None:
+    s = store(tmp_path, [(16, 16)])
+    turned = AugmentSettings(rotate_angle=45, p_rotate=1)
+    patches = draw_patches(s, 32, 16, turned, seed=3)
+    assert patches.min() >= 0
+    assert patches.max() <= 1
+    assert patches.std() > 0.1
+
+
+def test_seeds_differ_by_step_and_rank() -> None:
+    seeds = {batch_seed(0, step, rank) for step in range(50) for rank in range(4)}
+    assert len(seeds) == 200
+    assert batch_seed(1, 0, 0) not in seeds
+
+
+def test_mixed_small_and_unreadable_pictures(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"1\.png: 31x24 .*0\.png is 30x24"):
+        store(tmp_path, [(24, 30), (24, 31)])
+    with pytest.raises(InputError, match="smaller than a 16x16 patch"):
+        store(tmp_path, [(24, 12)])
+    (tmp_path / "0.png").write_bytes(b"broken")
+    with pytest.raises(InputError, match=r"0\.png"):
+        PictureStore([tmp_path / "0.png"], Preparation("grey", None, None), 16, PLENTY)

@@ -1,0 +1,54 @@
+from pathlib import Path
+
+import pytest
+
+from ssim_ae.data.split import group_names, hold_out
+from ssim_ae.errors import InputError
+
+
+def files(n: int) -> list[Path]:
+    return [Path(f"{i // 5:02}_{i % 5}.png") for i in range(n)]
+
+
+@pytest.mark.parametrize(
+    ("n", "share", "rate", "held"),
+    [
+        (200, 0.2, 0.05, 40),  # a fifth
+        (54, 0.2, 0.05, 19),  # grows until 5 % can be promised
+        (30, 0.2, 0.05, 15),  # at most half
+        (200, 0.2, 0.005, 100),
+        (2, 0.2, 0.05, 1),
+    ],
+)
+def test_how_many_are_held_out(n: int, share: float, rate: float, held: int) -> None:
+    names = files(n)
+    train, out = hold_out(names, share, rate, [str(i) for i in range(n)], seed=0)
+    assert len(out) == held
+    assert sorted(train + out) == names
+
+
+def test_groups_stay_together_and_the_seed_decides() -> None:
+    names = files(100)
+    groups = group_names(names, r"^(\d+)_")
+    train, out = hold_out(names, 0.2, 0.05, groups, seed=1)
+    assert len(out) == 20
+    assert {f.name[:2] for f in train}.isdisjoint({f.name[:2] for f in out})
+    assert (train, out) == hold_out(names, 0.2, 0.05, groups, seed=1)
+    assert out != hold_out(names, 0.2, 0.05, groups, seed=2)[1]
+
+
+def test_what_cannot_be_split() -> None:
+    with pytest.raises(InputError, match="cannot be split"):
+        hold_out(files(1), 0.2, 0.05, ["0"], seed=0)
+    with pytest.raises(InputError, match="cannot be split"):
+        hold_out(files(10), 0.2, 0.05, ["one strip"] * 10, seed=0)
+
+
+def test_group_patterns() -> None:
+    assert group_names([Path("ab_1.png")], "^[a-z]+") == ["ab"]
+    assert group_names([Path("ab_1.png")], "_([0-9])") == ["1"]
+    assert group_names(files(3), None) == ["0", "1", "2"]
+    with pytest.raises(InputError, match="does not match"):
+        group_names([Path("x.png")], r"^\d")
+    with pytest.raises(InputError, match="no regular expression"):
+        group_names([Path("x.png")], "(")
