@@ -7,6 +7,7 @@ import platform
 import statistics
 import time
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 PACKAGES = ("ssim-ae", "torch", "numpy", "onnxruntime", "openvino", "accelerate", "mindspore")
@@ -46,7 +47,7 @@ def describe_machine() -> dict[str, Any]:
 
 def _processor() -> str:
     try:
-        with open("/proc/cpuinfo") as lines:
+        with Path("/proc/cpuinfo").open() as lines:
             return next(x.split(":")[1].strip() for x in lines if x.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()

@@ -46,7 +46,7 @@ def test_reference_object_settings() -> None:
 
 
 def test_every_zoo_key_acts_or_is_answered(tmp_path: Path) -> None:
-    values = {key: "given" for key in zoo_config.ANSWERED}
+    values = dict.fromkeys(zoo_config.ANSWERED, "given")
     values |= {
         "device_target": "Ascend",
         "ssim_threshold": 0.4,
@@ -93,7 +93,7 @@ def test_unknown_keys_name_the_nearest(tmp_path: Path) -> None:
         load_settings("texture", changes=["learning_rat=0.1"])
     with pytest.raises(SettingsError, match=r"augment\.p_rotat .* did you mean p_rotate"):
         load_settings("texture", changes=["augment.p_rotat=0.1"])
-    with pytest.raises(SettingsError, match="z_dims .* did you mean z_dim"):
+    with pytest.raises(SettingsError, match=r"z_dims .* did you mean z_dim"):
         load_settings(file=zoo_file(tmp_path, z_dims=5))
     with pytest.raises(SettingsError, match="did you mean texture"):
         load_settings("textur")

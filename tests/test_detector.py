@@ -20,9 +20,9 @@ from ssim_ae.data.images import Geometry
 from ssim_ae.errors import DetectorError, InputError, PictureError
 from ssim_ae.model.network import Autoencoder
 from ssim_ae.runtime.detector import Inspection
+from ssim_ae.runtime.metadata import read_metadata, replace_metadata
 from ssim_ae.runtime.overlay import overlay
 from ssim_ae.runtime.record import KEY, Record, Thresholds, read_record
-from ssim_ae.runtime.metadata import read_metadata, replace_metadata
 from ssim_ae.runtime.regions import find_regions
 from ssim_ae.training.checkpoint import load_weights
 from ssim_ae.training.train import inspector_of
@@ -169,7 +169,7 @@ def test_an_uncalibrated_detector_says_so(run: Path, fabric: Path, tmp_path: Pat
     bare = read_record(data, "x").model_copy(update={"thresholds": None})
     file = tmp_path / "bare.onnx"
     file.write_bytes(replace_metadata(data, {KEY: bare.model_dump_json()}))
-    with pytest.raises(DetectorError, match="not calibrated.*ssim-ae calibrate"):
+    with pytest.raises(DetectorError, match=r"not calibrated.*ssim-ae calibrate"):
         Detector.load(file).inspect(fabric / "test" / "good" / "000.png")
 
 

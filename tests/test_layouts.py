@@ -78,7 +78,7 @@ def test_defects_without_masks_and_masks_of_another_size(tmp_path: Path) -> None
         read_test(tmp_path)
     touch(tmp_path, "ground_truth/dent/1_mask.png")
     dent = read_test(tmp_path)[0]
-    with pytest.raises(InputError, match="mask is 8x8, its picture .* is 9x8"):
+    with pytest.raises(InputError, match=r"mask is 8x8, its picture .* is 9x8"):
         dent.mask((8, 9))
     touch(tmp_path / "woven", "test/0.png")
     with pytest.raises(InputError, match=r"ground_truth.defective"):

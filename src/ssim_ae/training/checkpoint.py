@@ -77,10 +77,11 @@ def load_state(network: nn.Module, optimizer: torch.optim.Optimizer, file: Path)
             f"{file}: is no training state of this network: start again with --overwrite"
         ) from None
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for index, state in moments.items():  # the fused kernel walks moments and weights alike
-        for key, value in state.items():
-            if value.shape == parameters[index].shape:
-                state[key] = torch.empty_like(parameters[index]).copy_(value)
+    for position, state in moments.items():  # the fused kernel walks moments and weights alike
+        like = parameters[position]
+        for name, value in state.items():
+            if value.shape == like.shape:
+                state[name] = torch.empty_like(like).copy_(value)
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": moments, "param_groups": groups})
     return numbers

@@ -1,0 +1,33 @@
+PYTHON ?= python3
+BIN = .venv/bin
+INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --no-deps
+# end-to-end and unit tests; the long tier needs real pictures in SSIM_AE_DATA
+.PHONY: demo test test-all bench lint install lock
+
+demo: install
+	$(BIN)/ssim-ae demo
+
+test: lint
+	$(BIN)/pytest -q
+
+test-all: lint
+	$(BIN)/pytest -q -m "long or not long"
+
+lint: install
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+
+install: .venv/installed
+
+.venv/installed: requirements/dev.txt requirements/torch.txt requirements/torch-cpu.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv .venv
+	$(INSTALL) --require-hashes -r requirements/dev.txt
+	@# the small CPU build of torch where pip knows a source for it, else the one on PyPI
+	$(INSTALL) --require-hashes -r requirements/torch-cpu.txt 2>/dev/null || $(INSTALL) --require-hashes -r requirements/torch.txt
+	$(INSTALL) --no-build-isolation -e .
+	touch $@
+
+lock:
+	$(PYTHON) requirements/lock.py
