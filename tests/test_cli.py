@@ -249,3 +249,18 @@ def test_a_full_disk_is_one_line_and_keeps_the_old_detector(
     assert "cannot be written (File too large): free space" in done.stderr
     assert (copy / "detector.onnx").read_bytes() == before
     assert not [f for f in copy.iterdir() if f.name.startswith(".")]
+
+
+def test_two_processes_train_one_run(fabric: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    done = subprocess.run(
+        [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2",
+         "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
+         "--main_process_port", "0", "-m", "ssim_ae", "train", str(fabric), *SMALL,
+         "--set", "device=cpu", "--output", str(run)],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("detector:") == 1
+    assert (run / "detector.onnx").is_file()
+    assert len((run / "log.jsonl").read_text().splitlines()) == 1

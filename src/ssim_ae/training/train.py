@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -81,6 +82,8 @@ def train(
         InputError: bad settings, pictures or folders; found before anything is written.
         Interrupted: Ctrl-C; the run can be resumed.
     """
+    if int(os.environ.get("RANK", "0")) > 0:  # of several processes only the first speaks
+        on_note, on_progress = (lambda _: None), (lambda _: None)
     dataset = Path(dataset)
     run = Path(output) if output is not None else Path("runs") / dataset.resolve().name
     if resume:
