@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from machine import describe_machine
 
+from machine import describe_machine
 from ssim_ae import evaluate, train
 
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssim_ae.model.network import Autoencoder, parameter_count
+from ssim_ae.model.network import Autoencoder, initialize, parameter_count
 
 
 def test_parameter_counts_of_the_reference() -> None:
@@ -58,3 +58,17 @@ def test_xavier_weights_and_zero_biases() -> None:
 def test_another_tile_is_refused() -> None:
     with pytest.raises(ValueError, match="128 or 256"):
         Autoencoder(64)
+
+
+def test_kaiming_keeps_the_signal_s_size_where_xavier_loses_it() -> None:
+    torch.manual_seed(0)
+    patches = torch.rand(4, 1, 128, 128)
+
+    def spread(scheme: str) -> float:
+        network = Autoencoder()
+        initialize(network, scheme)
+        before_sigmoid = network.decoder[:-1](network.encoder(patches))
+        return float(before_sigmoid.detach().std())
+
+    assert 0.1 < spread("kaiming") < 3
+    assert spread("xavier") < spread("kaiming") / 20

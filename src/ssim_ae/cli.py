@@ -200,6 +200,31 @@ def calibrate(
 
 
 @cli.command()
+@click.argument("run", type=path)
+@click.option("--size", nargs=2, type=int, metavar="HEIGHT WIDTH", help="At working size.")
+@as_json
+def benchmark(run: Path, size: tuple[int, int] | None, json_: bool) -> None:
+    """Time RUN on this machine with every usable engine."""
+    from ssim_ae.runtime.benchmark import benchmark as time_run
+
+    result = time_run(run, size)
+    if json_:
+        click.echo(json.dumps(result))
+        return
+    height, width = result["size"]
+    click.echo(f"{height}x{width}, {result['tiles']} tiles; sgemm {result['sgemm_gflops']} GFLOP/s")
+    for name, found in result["engines"].items():
+        if "not_usable" in found:
+            click.echo(f"{name:12} not usable: {found['not_usable']}")
+        else:
+            click.echo(
+                f"{name:12} {found['latency_ms']:8.1f} ms a picture, "
+                f"{found['pictures_per_second']:.1f} pictures/s in batches, "
+                f"loads in {found['load_ms']:.0f} ms"
+            )
+
+
+@cli.command()
 @click.option("--output", type=path, default=Path("runs/demo"), show_default=True, metavar="RUN")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change one setting.")
 @as_json

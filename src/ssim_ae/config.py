@@ -84,6 +84,7 @@ class Settings(_Section):
     stride: int = Field(32, ge=1, le=256)
     latent: int = Field(100, ge=1, le=4096)
     first_layer_channels: int = Field(32, ge=1, le=512)
+    initialization: Literal["xavier", "kaiming"] = "xavier"
     augment: AugmentSettings = AugmentSettings()
     steps: int = Field(600, ge=1)
     batch_size: int = Field(32, ge=1, le=4096)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 SLOPE = 0.2  # LeakyReLU
@@ -63,15 +62,35 @@ class Autoencoder(nn.Module):
             *decoder, nn.ConvTranspose2d(f, channels, 4, 2, 1), nn.Sigmoid()
         )
         self.tile, self.channels = tile, channels
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-                nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        initialize(self, "xavier")
 
     def forward(self, patches: Tensor) -> Tensor:
         out: Tensor = self.decoder(self.encoder(patches))
         return out
+
+
+def initialize(network: nn.Module, scheme: str) -> None:
+    """Set weights anew, biases to zero.
+
+    "xavier": Xavier-uniform, the reference. "kaiming": uniform with the variance that keeps the
+    signal's size through LeakyReLU layers (He et al., ICCV 2015), fan = values that meet in one
+    output value. Under Xavier the signal shrinks by half a layer, eighteen layers deep, and on
+    low-contrast pictures the network can stay at plain grey for hundreds of steps.
+    """
+    for module in network.modules():
+        if not isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            continue
+        if scheme == "xavier":
+            nn.init.xavier_uniform_(module.weight)
+        else:
+            taps = module.kernel_size[0] * module.kernel_size[1]
+            if isinstance(module, nn.ConvTranspose2d):
+                # stride 2: a quarter of the taps meets; the first one spreads a single pixel
+                taps = taps // 4 if module.stride[0] == 2 else 1
+            bound = (6 / ((1 + SLOPE**2) * module.in_channels * taps)) ** 0.5
+            nn.init.uniform_(module.weight, -bound, bound)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 def _activation() -> nn.LeakyReLU:
@@ -82,7 +101,3 @@ def parameter_count(network: nn.Module) -> int:
     """Number of trainable values."""
     return sum(p.numel() for p in network.parameters())
 
-
-def device_of(network: nn.Module) -> torch.device:
-    """Where the weights lie."""
-    return next(network.parameters()).device

@@ -25,7 +25,7 @@ from ssim_ae.deploy.onnx import graph_bytes
 from ssim_ae.errors import InputError
 from ssim_ae.files import require_writable, write_atomically
 from ssim_ae.model.inspector import Inspector, MedianGrey, TiledReconstruction
-from ssim_ae.model.network import Autoencoder
+from ssim_ae.model.network import Autoencoder, initialize
 from ssim_ae.model.residuals import Residual
 from ssim_ae.runtime.detector import Detector
 from ssim_ae.runtime.record import (
@@ -116,6 +116,7 @@ def train(
     network = Autoencoder(
         settings.tile, settings.channels, settings.latent, settings.first_layer_channels
     )
+    initialize(network, settings.initialization)
     if init_from is not None:
         source = Path(init_from)
         for layer in load_weights(network, source / WEIGHTS if source.is_dir() else source):

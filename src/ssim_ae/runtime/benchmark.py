@@ -1,0 +1,80 @@
+"""Time a detector on this machine with every usable engine, alternating, medians."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ssim_ae.errors import SsimAeError
+from ssim_ae.runtime.detector import Detector
+from ssim_ae.runtime.engines import ENGINES
+
+ROUNDS = 7
+PICTURES = 4  # of a batch, for throughput
+
+
+def benchmark(run: str | Path, size: tuple[int, int] | None = None) -> dict[str, Any]:
+    """Milliseconds per picture for each engine that starts here.
+
+    Args:
+        run: run folder or detector.onnx.
+        size: (height, width) at working size; by default the square that the settings give.
+
+    Returns ``size``, ``tiles``, ``sgemm_gflops`` (NumPy, 1024x1024 float32) and per engine
+    ``load_ms``, ``latency_ms`` (one picture), ``pictures_per_second`` (batches of 4), or the one
+    line why it is not usable. Noise stands in for pictures: the time does not depend on them.
+    """
+    first = Detector.load(run)
+    s = first.record.settings
+    side = s.centre_crop or s.resize or 2 * s.tile
+    height, width = size or (side, side)
+    color = () if s.color == "grey" else (3,)
+    batch = np.random.default_rng(0).integers(
+        0, 256, (PICTURES, height, width, *color), dtype=np.uint8
+    )
+    engines: dict[str, Any] = {}
+    running: dict[str, Detector] = {}
+    for name in ENGINES:
+        began = time.perf_counter()
+        try:
+            running[name] = Detector.load(run, name)
+        except SsimAeError as error:
+            engines[name] = {"not_usable": str(error)}
+            continue
+        engines[name] = {"load_ms": round(1e3 * (time.perf_counter() - began), 1)}
+        running[name].measure(batch[0])
+    single: dict[str, list[float]] = {name: [] for name in running}
+    several: dict[str, list[float]] = {name: [] for name in running}
+    sgemm = []
+    for _ in range(ROUNDS):  # in turn, so that a change of the machine's pace meets all alike
+        sgemm.append(_sgemm_gflops())
+        for name, detector in running.items():
+            single[name].append(_seconds(lambda d=detector: d.measure(batch[0])))
+        for name, detector in running.items():
+            several[name].append(_seconds(lambda d=detector: d.engine.run(batch)))
+    for name in running:
+        engines[name]["latency_ms"] = round(1e3 * statistics.median(single[name]), 1)
+        rate = PICTURES / statistics.median(several[name])
+        engines[name]["pictures_per_second"] = round(rate, 1)
+    tiles = [-(-(n - s.tile) // s.stride) + 1 for n in (height, width)]
+    return {
+        "size": [height, width],
+        "tiles": tiles[0] * tiles[1],
+        "sgemm_gflops": round(statistics.median(sgemm), 1),
+        "engines": engines,
+    }
+
+
+def _seconds(work: Any) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def _sgemm_gflops(size: int = 1024) -> float:
+    a = np.ones((size, size), np.float32)
+    return 2 * size**3 / _seconds(lambda: a @ a) / 1e9
