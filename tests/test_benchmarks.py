@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,24 +16,38 @@ pytestmark = pytest.mark.e2e
 SCRIPTS = Path(__file__).parents[1] / "benchmarks"
 
 
-def test_reference_runs_on_the_zoo_s_layouts(tmp_path: Path) -> None:
+LAYOUTS = {"texture_1": "woven", "texture_2": "woven", "metal_nut": "mvtec", "cable": "mvtec"}
+SMALL = ["first_layer_channels=2", "latent=4", "batch_size=2"]
+
+
+def reference(tmp_path: Path, names: list[str], *words: str) -> dict[str, Any]:
     data = tmp_path / "data"
-    size = (266, 266)
-    for name, layout in (("texture_1", "woven"), ("metal_nut", "mvtec")):
-        make_dataset(data / name, train=24, good=2, per_defect=1, size=size, layout=layout)
-    small = ["first_layer_channels=2", "latent=4", "batch_size=2", "steps=2"]
+    for name in names:
+        layout = LAYOUTS[name]
+        make_dataset(data / name, train=24, good=2, per_defect=1, size=(266, 266), layout=layout)
+    changes = [x for s in SMALL for x in ("--set", s)]
     done = subprocess.run(
         [sys.executable, SCRIPTS / "reference.py", "--data", data, "--work", tmp_path / "runs",
-         "--epochs", "1", "--json", *[x for s in small for x in ("--set", s)]],
+         "--json", *changes, *words],
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    sets = json.loads(done.stdout)["sets"]
-    assert set(sets) == {"texture_1", "metal_nut"}
+    found: dict[str, Any] = json.loads(done.stdout)["sets"]
+    return found
+
+
+def test_reference_runs_on_the_zoo_s_layouts(tmp_path: Path) -> None:
+    sets = reference(tmp_path, list(LAYOUTS), "--set", "steps=2")
+    assert set(sets) == set(LAYOUTS)
     for result in sets.values():
         assert set(result["by_the_zoo_s_rule"]) == {"pixel_auc", "ok", "nok", "acc"}
         assert 0 <= result["by_ours"]["pixel_auroc"] <= 1
     assert sets["metal_nut"]["published"]["acc"] == 0.741
+
+
+def test_an_epoch_is_what_it_is_in_the_zoo(tmp_path: Path) -> None:
+    sets = reference(tmp_path, ["texture_1"], "--epochs", "1")
+    assert sets["texture_1"]["training"]["steps"] == 10000 // 128
 
 
 def test_reference_says_which_folders_it_wants(tmp_path: Path) -> None:

@@ -9,16 +9,21 @@ from ssim_ae.model.residuals import Residual
 from ssim_ae.runtime.blocks import Tiling, run_in_blocks
 
 
+def one_graph(tile: int, stride: int, term: ResidualTerm) -> Inspector:
+    torch.manual_seed(0)
+    network = Autoencoder(tile, 1, latent=4, first_layer_channels=2)
+    return Inspector(
+        TiledReconstruction(network, tile, stride), Residual(ResidualSettings(terms=[term]))
+    )
+
+
 class Eager:
     """The graph without an engine, counting how often and how large it ran."""
 
     name = "eager"
 
-    def __init__(self, stride: int) -> None:
-        torch.manual_seed(0)
-        network = Autoencoder(128, 1, latent=4, first_layer_channels=2)
-        residual = Residual(ResidualSettings(terms=[ResidualTerm(kind="ssim")]))
-        self.inspector = Inspector(TiledReconstruction(network, 128, stride), residual)
+    def __init__(self, inspector: Inspector) -> None:
+        self.inspector = inspector
         self.sizes: list[tuple[int, ...]] = []
 
     def run(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -29,22 +34,29 @@ class Eager:
 
 
 @pytest.mark.parametrize(
-    ("h", "w", "stride"), [(1500, 128, 32), (900, 700, 32), (811, 640, 64), (777, 600, 48)]
-)
-def test_blocks_equal_one_pass_at_the_seams(h: int, w: int, stride: int) -> None:
+    ("h", "w", "tile", "stride", "sigma"),
+    [
+        (1500, 128, 128, 32, None), (900, 700, 128, 32, None), (811, 640, 128, 64, 4),
+        (777, 600, 128, 48, 10), (1201, 700, 256, 64, 10), (700, 1333, 128, 128, 4),
+    ],
+)  # fmt: skip
+def test_blocks_equal_one_pass_at_the_seams(
+    h: int, w: int, tile: int, stride: int, sigma: float | None
+) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (h, w), dtype=np.uint8)
-    engine = Eager(stride)
+    graph = one_graph(tile, stride, ResidualTerm(kind="ssim", sigma=sigma))
+    engine = Eager(graph)
     whole, scores = engine.run(picture[None])
     engine.sizes.clear()
-    tiling = Tiling(128, stride, reach=5)
-    blocks, score = run_in_blocks(engine, picture, tiling, tiles_at_once=30)
+    tiling = Tiling(tile, stride, reach=graph.residual.reach)
+    blocks, score = run_in_blocks(engine, picture, tiling, tiles_at_once=20)
     assert len(engine.sizes) > 1
     np.testing.assert_allclose(blocks, whole[0], atol=2e-6)
     assert score == pytest.approx(float(scores[0]), abs=2e-6)
 
 
 def test_a_small_picture_is_one_pass() -> None:
-    engine = Eager(32)
+    engine = Eager(one_graph(128, 32, ResidualTerm(kind="ssim")))
     run_in_blocks(engine, np.zeros((256, 256), np.uint8), Tiling(128, 32, 5))
     assert engine.sizes == [(256, 256)]
 

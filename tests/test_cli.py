@@ -15,6 +15,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from ssim_ae import Detector
 from ssim_ae.data.synthetic import make_dataset
 from tests.conftest import TINY
 
@@ -66,7 +67,7 @@ def test_train_evaluate_inspect_calibrate(fabric: Path, tmp_path: Path) -> None:
     assert set(metrics) == {
         "pixel_auroc", "pixel_ap", "aupro_30", "aupro_05", "image_auroc", "image_ap",
         "image_f1_max", "at_threshold", "reference_pixel", "baselines", "counts", "timing",
-        "per_defect", "engine", "detector_sha256",
+        "per_defect", "engine", "detector_sha256", "notes", "unreadable",
     }  # fmt: skip
     assert set(metrics["baselines"]) == {
         "all_defective_acc", "brightness_image_auroc", "no_model",
@@ -144,6 +145,9 @@ def test_interrupt_leaves_a_run_that_resumes(fabric: Path, tmp_path: Path) -> No
     assert "--resume" in errors
     refused("inspect", run, fabric / "test" / "good" / "000.png", says="--resume")
     refused("train", fabric, *SMALL, "--output", run, says="holds a run already")
+    other = tmp_path / "other"
+    make_dataset(other, seed=9, train=40, good=0, per_defect=0, size=(160, 176))
+    refused("train", other, "--output", run, "--resume", says="not those that")
     config = run / "config.yaml"
     done = int(json.loads(log.read_text().splitlines()[-1])["step"])
     config.write_text(config.read_text().replace("steps: 100000", f"steps: {done + 25}"))
@@ -159,6 +163,10 @@ def test_init_from_names_what_does_not_fit(run: Path, fabric: Path, tmp_path: Pa
     )  # fmt: skip
     assert "layer starts anew, it does not fit: decoder.0.weight" in done.stderr
     assert "encoder.0.weight" not in done.stderr
+    first, second = (json.loads((r / "split.json").read_text()) for r in (run, tmp_path / "r"))
+    trained = set(first["train"].values())
+    assert trained.isdisjoint(second["held_out"].values())  # the weights have seen those
+    assert trained <= set(Detector.load(tmp_path / "r").record.trained_on)
 
 
 def test_reference_presets_print_the_zoo_s_numbers(tmp_path: Path) -> None:
@@ -166,6 +174,7 @@ def test_reference_presets_print_the_zoo_s_numbers(tmp_path: Path) -> None:
     make_dataset(data, train=24, good=3, per_defect=1, size=(160, 160), layout="woven")
     ssim_ae("train", data, "--preset", "reference-texture", *SMALL, "--output", run)
     metrics = json.loads(ssim_ae("evaluate", run, data, "--json").stdout)
+    assert metrics["zoo"]["level"] == "pixel"
     assert set(metrics["zoo"]["image_level"]) == {"ok", "nok", "acc"}
     assert set(metrics["zoo"]["pixel_level"]) == {"ok", "nok", "acc", "mask_auc"}
 
@@ -226,7 +235,9 @@ def test_masks_of_another_size_and_leaks_are_told(run: Path, fabric: Path, tmp_p
     assert "test pictures were trained on" in done.stderr
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(data / "ground_truth/hole/000_mask.png")
     refused("evaluate", run, data, "--output", tmp_path / "f", says="mask is 8x8")
-    assert not (tmp_path / "f" / "metrics.json").exists()
+    assert not (tmp_path / "f").exists()
+    noted = json.loads(ssim_ae("evaluate", run, fabric, "--json").stdout)
+    assert noted["notes"] == noted["unreadable"] == []
 
 
 def test_a_full_disk_is_one_line_and_keeps_the_old_detector(
@@ -237,18 +248,33 @@ def test_a_full_disk_is_one_line_and_keeps_the_old_detector(
     before = (copy / "detector.onnx").read_bytes()
     fresh = tmp_path / "fresh"
     make_dataset(fresh, seed=78, train=5, good=0, per_defect=0, size=(160, 176))
-    # a file-size limit behaves like a full disk: the write fails half-way
-    code = (
-        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
-        f"sys.argv = ['ssim-ae', 'calibrate', {str(copy)!r}, {str(fresh)!r}]\n"
-        "from ssim_ae.cli import main\nmain()"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    script = f"['ssim-ae', 'calibrate', {str(copy)!r}, {str(fresh)!r}]"
+    done = with_full_disk(script)
     assert done.returncode == 1
     assert "cannot be written (File too large): free space" in done.stderr
     assert (copy / "detector.onnx").read_bytes() == before
     assert not [f for f in copy.iterdir() if f.name.startswith(".")]
+
+    out = tmp_path / "out"
+    files = ", ".join(repr(str(fabric / "test" / "good" / "000.png")) for _ in range(30))
+    done = with_full_disk(
+        f"['ssim-ae', 'inspect', {str(run)!r}, {files}, '--output', {str(out)!r}]"
+    )
+    assert done.returncode == 1
+    assert "cannot be written" in done.stderr
+    for line in (out / "results.jsonl").read_text().splitlines():
+        assert json.loads(line)["verdict"]  # whole rows only
+
+
+def with_full_disk(argv: str) -> subprocess.CompletedProcess[str]:
+    """A file-size limit behaves like a full disk: a write fails half-way."""
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
+        f"sys.argv = {argv}\n"
+        "from ssim_ae.cli import main\nmain()"
+    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
 
 
 def test_two_processes_train_one_run(fabric: Path, tmp_path: Path) -> None:

@@ -114,7 +114,8 @@ def test_all_errors_at_once() -> None:
     ("changes", "words"),
     [
         (["tile=256", "resize=200"], "larger than the working size 200"),
-        (["stride=200"], "larger than tile"),
+        (["stride=200"], "need 8 to 128"),
+        (["stride=4"], "need 8 to 128"),
         (["centre_crop=300"], "larger than resize"),
         (["residual.terms.0.window=10"], "odd"),
         (["residual.terms.7.window=11"], "no such place"),
@@ -137,6 +138,31 @@ def test_set_reaches_nested_settings_and_reads_numbers() -> None:
     assert settings.learning_rate == 1e-3
     assert settings.resize is None
     assert settings.group == "a(b)"
+
+
+def test_pairs_and_mappings_keep_texts_as_they_are() -> None:
+    for changes in ([("group", "12")], {"group": "12"}):
+        assert load_settings("texture", changes=changes)[0].group == "12"
+
+
+def test_values_that_yaml_itself_chokes_on(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="not YAML"):
+        load_settings("texture", changes=["group=2024-99-99"])
+    file = tmp_path / "date.yaml"
+    file.write_text("group: 2024-99-99\n")
+    with pytest.raises(SettingsError, match=r"date\.yaml: is not YAML"):
+        load_settings(file=file)
+
+
+def test_a_preset_beside_a_zoo_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="leave --preset texture out"):
+        load_settings("texture", file=zoo_file(tmp_path))
+
+
+def test_all_reference_files_load() -> None:
+    for file in CONFIGS.glob("*.yaml"):
+        settings, _ = load_settings(file=file)
+        assert settings.zoo is not None, file
 
 
 @pytest.mark.parametrize("text", ["- a\n- b\n", "a: [", "", "\x00"])

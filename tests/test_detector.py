@@ -37,7 +37,7 @@ def detector(run: Path) -> Detector:
 @pytest.mark.parametrize("shape", [(128, 128), (160, 176), (301, 129)])
 def test_engines_equal_torch(run: Path, engine: str, shape: tuple[int, int]) -> None:
     if engine == "openvino":
-        pytest.importorskip("openvino")
+        pytest.importorskip("openvino")  # an extra
     loaded = Detector.load(run, engine)
     s = loaded.record.settings
     network = Autoencoder(s.tile, s.channels, s.latent, s.first_layer_channels)
@@ -80,7 +80,10 @@ def test_inspect_takes_files_arrays_and_images(fabric: Path, detector: Detector)
     assert a.score == b.score == c.score == a.anomaly_map.max()
     assert a.anomaly_map.shape == a.mask.shape == pixels.shape
     assert a.is_defective == (a.score > detector.thresholds.score)
-    for bad in (pixels.astype(np.float32), pixels[0], pixels[None, None]):
+    turned = Image.open(file)
+    turned.getexif()[0x0112] = 3  # upside down: as a file with that mark would be read
+    assert np.array_equal(detector.inspect(turned).picture, pixels[::-1, ::-1])
+    for bad in (pixels.astype(np.float32), pixels[0], pixels[None, None], pixels[..., None]):
         with pytest.raises(PictureError, match="pass uint8"):
             detector.inspect(bad)
     with pytest.raises(PictureError, match="smaller than the detector's 128x128"):
@@ -133,6 +136,18 @@ def test_a_good_part_looks_calm_and_a_defect_does_not() -> None:
     assert not changed[20:, 20:].any()
 
 
+def test_a_defective_picture_always_shows_its_peak() -> None:
+    working = np.zeros((40, 40), np.float32)
+    working[7, 30] = 2.0
+    shrunk = Inspection(
+        "p", 2.0, Thresholds(score=1.5, pixel=1.5), working, np.zeros((10, 10), np.uint8),
+        Geometry((10, 10), (40, 40), (0, 0, 40, 40)),
+    )  # fmt: skip
+    assert shrunk.anomaly_map.max() < 1.5  # averaged away by shrinking
+    assert np.argwhere(shrunk.mask).tolist() == [[1, 7]]
+    assert len(shrunk.regions) == 1
+
+
 def test_files_that_are_no_detector(run: Path, tmp_path: Path) -> None:
     data = (run / "detector.onnx").read_bytes()
     cases = {
@@ -155,6 +170,9 @@ def test_files_that_are_no_detector(run: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(broken.SerializeToString())
     with pytest.raises(DetectorError, match=r"broken\.onnx.*refuses"):
         Detector.load(tmp_path / "broken.onnx")
+    with pytest.raises(DetectorError, match="OpenVINO refuses") as caught:
+        Detector.load(tmp_path / "broken.onnx", "openvino")
+    assert "\n" not in str(caught.value)
     with pytest.raises(DetectorError, match="does not exist"):
         Detector.load(tmp_path / "none")
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
@@ -201,6 +219,6 @@ def test_a_record_without_zoo_keys_is_small(run: Path) -> None:
 
 def test_residual_settings_travel(run: Path, detector: Detector) -> None:
     assert detector.record.settings.residual == ResidualSettings(
-        terms=[ResidualTerm(kind="ssim", window=11)]
+        terms=[ResidualTerm(kind="ssim", sigma=4)]
     )
-    assert detector.record.reach == 5
+    assert detector.record.reach == 14

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from ssim_ae.data import images
-from ssim_ae.data.images import Preparation, read_picture
+from ssim_ae.data.images import Preparation, read_mask, read_picture
 from ssim_ae.errors import PictureError
 
 RAMP = (np.arange(40 * 30) % 251).reshape(30, 40).astype(np.uint8)
@@ -127,5 +127,33 @@ def test_masks_follow_the_picture_and_none_vanishes() -> None:
     speck = np.zeros((100, 100), bool)
     speck[33, 51] = True
     assert geometry.mask_to_working(speck).sum() == 1
+    speck[20:60, 20:60] = True  # a large region beside it, at half size
+    assert geometry.mask_to_working(speck).sum() == 20 * 20
+    speck[80, 10:90] = True  # a line of one pixel covers half of each of its pixels
+    speck[90, 2] = True
+    assert geometry.mask_to_working(speck)[45, 1]
     with pytest.raises(ValueError, match="mask"):
         geometry.mask_to_working(mask[:50])
+
+
+def test_masks_count_every_value_but_zero(tmp_path: Path) -> None:
+    wide = np.array([[0, 1, 100, 65535]], np.uint16)
+    assert read_mask(save(tmp_path, Image.fromarray(wide))).tolist() == [[False, True, True, True]]
+    colour = np.array([[[0, 0, 0], [0, 0, 1]]], np.uint8)
+    assert read_mask(save(tmp_path, Image.fromarray(colour))).tolist() == [[False, True]]
+    rgba = np.array([[[0, 0, 0, 255], [9, 0, 0, 0]]], np.uint8)
+    assert read_mask(save(tmp_path, Image.fromarray(rgba))).tolist() == [[False, True]]
+    bits = Image.fromarray(np.array([[0, 255]], np.uint8)).convert("1")
+    assert read_mask(save(tmp_path, bits)).tolist() == [[False, True]]
+
+
+def test_thin_pictures_do_not_explode_at_working_size() -> None:
+    with pytest.raises(PictureError, match="1x5000000 becomes 256x1280000000"):
+        Preparation("grey", 256, None).apply(np.zeros((5_000_000, 1), np.uint8))
+
+
+def test_a_picture_s_middle_comes_back_to_its_middle() -> None:
+    _, geometry = Preparation("grey", 50, None).apply(np.zeros((100, 200), np.uint8))
+    assert geometry.to_original(25, 50) == (51, 101)
+    _, geometry = Preparation("grey", None, 20).apply(np.zeros((100, 200), np.uint8))
+    assert geometry.to_original(0, 19) == (40, 109)

@@ -80,6 +80,12 @@ def test_defects_without_masks_and_masks_of_another_size(tmp_path: Path) -> None
     dent = read_test(tmp_path)[0]
     with pytest.raises(InputError, match=r"mask is 8x8, its picture .* is 9x8"):
         dent.mask((8, 9))
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "ground_truth/dent/1_mask.png")
+    with pytest.raises(InputError, match="marks nothing"):
+        dent.mask((8, 8))
+    Image.fromarray(np.zeros((8, 9), np.uint8)).save(tmp_path / "ground_truth/dent/1_mask.png")
+    with pytest.raises(InputError, match="mask is 9x8"):
+        dent.check()
     touch(tmp_path / "woven", "test/0.png")
     with pytest.raises(InputError, match=r"ground_truth.defective"):
         read_test(tmp_path / "woven")

@@ -44,6 +44,16 @@ def test_what_cannot_be_split() -> None:
         hold_out(files(10), 0.2, 0.05, ["one strip"] * 10, seed=0)
 
 
+def test_pictures_seen_before_are_not_held_out() -> None:
+    names = files(60)
+    seen = set(names[:30])
+    _, out = hold_out(names, 0.2, 0.05, [str(i) for i in range(60)], seed=0, seen=seen)
+    assert len(out) == 19
+    assert seen.isdisjoint(out)
+    with pytest.raises(InputError, match="never trained on"):
+        hold_out(names, 0.2, 0.05, ["a"] * 30 + ["b"] * 30, seed=0, seen=set(names))
+
+
 def test_group_patterns() -> None:
     assert group_names([Path("ab_1.png")], "^[a-z]+") == ["ab"]
     assert group_names([Path("ab_1.png")], "_([0-9])") == ["1"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ssim_ae.evaluation.evaluate import Evaluation
     from ssim_ae.training.loop import Progress
 
+TRAINING_PACKAGES = {"torch", "accelerate", "onnx", "onnxscript", "safetensors", "psutil"}
 as_json = click.option("--json", "json_", is_flag=True, help="Print one JSON object instead.")
 engine_option = click.option(
     "--engine", default="onnxruntime", show_default=True, help="onnxruntime or openvino."
@@ -49,6 +51,13 @@ def main() -> None:
         _fail(str(error), 2)
     except SsimAeError as error:
         _fail(str(error), 1)
+    except ModuleNotFoundError as error:
+        if error.name not in TRAINING_PACKAGES:
+            raise
+        _fail(f"{error.name} is not installed: pip install 'ssim-ae[train]'", 2)
+    except BrokenPipeError:  # as in `ssim-ae inspect ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except OSError as error:
         _fail(f"{error.filename or 'file'}: {error.strerror or error}: check disk and path", 1)
 
@@ -91,7 +100,7 @@ def train(
         dataset,
         preset=preset,
         config=config,
-        changes=[*changes, f"group={json.dumps(group)}"] if group is not None else changes,
+        changes=[*changes, ("group", group)] if group is not None else changes,
         output=output,
         overwrite=overwrite,
         resume=resume,
@@ -231,9 +240,13 @@ def benchmark(run: Path, size: tuple[int, int] | None, json_: bool) -> None:
 def demo(output: Path, changes: tuple[str, ...], json_: bool) -> None:
     """Make a woven fabric with defects, train, evaluate, and write the report."""
     from ssim_ae.data.synthetic import make_dataset
+    from ssim_ae.errors import InputError
     from ssim_ae.files import writing
 
+    output = Path(os.path.relpath(output.resolve()))
     data = output.with_name(f"{output.name}-fabric")
+    if output.exists() and not data.exists():
+        raise InputError(f"{output}: exists and was not made by the demo: choose another --output")
     with writing(data):
         make_dataset(data)
     if not json_:
@@ -295,6 +308,10 @@ def _finish_evaluation(result: Evaluation, json_: bool) -> None:
         for name, value, baseline in rows:
             beside = "" if baseline is None else f"   (no trained model: {number(baseline)})"
             click.echo(f"{name:18} {number(value)}{beside}")
+        if "zoo" in m:
+            found = m["zoo"][f"{m['zoo']['level']}_level"]
+            shares = ", ".join(f"{k} {number(found[k])}" for k in ("ok", "nok", "acc"))
+            click.echo(f"zoo's rule         {shares} (by {m['zoo']['level']})")
         click.echo(f"metrics: {result.folder / 'metrics.json'}")
         click.echo(f"report:  {result.folder / 'report.html'}")
     if result.unreadable:

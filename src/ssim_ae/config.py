@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ssim_ae import zoo_config
 from ssim_ae.errors import SettingsError
+from ssim_ae.files import write_atomically
 
 PRESETS = ("texture", "object", "reference-texture", "reference-object")
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -41,8 +42,8 @@ class ResidualTerm(_Section):
     """One kind of difference between picture and reconstruction."""
 
     kind: Literal["ssim", "l1"]
-    window: int = Field(11, ge=1, le=255, description="uniform window, pixels, odd")
-    sigma: float | None = Field(None, gt=0, le=36, description="Gaussian window instead, pixels")
+    window: int = Field(11, ge=1, le=127, description="uniform window, pixels, odd")
+    sigma: float | None = Field(None, gt=0, le=18, description="Gaussian window instead, pixels")
     weight: float = Field(1.0, gt=0)
     scale: float = Field(1.0, gt=0, description="the map is divided by it")
 
@@ -113,8 +114,11 @@ class Settings(_Section):
                 f"tile is {self.tile}, larger than the working size {size}: "
                 "raise resize or centre_crop, or lower tile"
             )
-        if self.stride > self.tile:
-            raise ValueError(f"stride is {self.stride}, larger than tile {self.tile}: lower it")
+        if not self.tile // 16 <= self.stride <= self.tile:
+            raise ValueError(
+                f"stride is {self.stride}, but tiles of {self.tile} need {self.tile // 16} "
+                f"to {self.tile} (smaller ones do not fit in memory)"
+            )
         return self
 
     @property
@@ -133,12 +137,12 @@ def preset(name: str) -> dict[str, Any]:
 def load_settings(
     preset_name: str | None = None,
     file: str | Path | None = None,
-    changes: Sequence[str] | Mapping[str, Any] = (),
+    changes: Sequence[str | tuple[str, Any]] | Mapping[str, Any] = (),
 ) -> tuple[Settings, list[str]]:
     """Settings from a preset or a YAML file, then ``key=value`` changes on top.
 
-    A file in the zoo's key names is translated. Returns the settings and a line for every zoo key
-    that does not act here.
+    A change is ``key=value`` text, or a pair. A file in the zoo's key names is translated. Returns
+    the settings and a line for every zoo key that does not act here.
 
     Raises:
         SettingsError: unreadable file, unknown key (names the nearest), value out of range; the
@@ -150,6 +154,11 @@ def load_settings(
     if file is not None:
         values = _read_yaml(Path(file))
         if zoo_config.speaks_zoo(values):
+            if preset_name is not None:
+                raise SettingsError(
+                    f"{file} is in the zoo's key names, which choose their own preset: leave "
+                    f"--preset {preset_name} out"
+                )
             known, notes, problems = zoo_config.translate(values)
             base = preset(known.pop("preset"))
             values = _merge(base, known)
@@ -171,7 +180,7 @@ def load_settings(
 def save_settings(settings: Settings, file: Path, version: str) -> None:
     """Write every setting, resolved, as YAML that ``load_settings`` reads back."""
     body = yaml.safe_dump(settings.model_dump(), sort_keys=False)
-    file.write_text(f"# ssim-ae {version}; every setting, resolved\n{body}", encoding="utf-8")
+    write_atomically(file, f"# ssim-ae {version}; every setting, resolved\n{body}".encode())
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:
@@ -179,7 +188,7 @@ def _read_yaml(file: Path) -> dict[str, Any]:
         documents = list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
     except OSError as error:
         raise SettingsError(f"{file}: cannot be read ({error.strerror}): check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         line = str(error).replace("\n", " ")
         raise SettingsError(f"{file}: is not YAML ({line}): correct it") from None
     first = documents[0] if documents else None  # the zoo appends help texts as more documents
@@ -199,12 +208,15 @@ def _merge(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _pairs(
-    changes: Sequence[str] | Mapping[str, Any], problems: list[str]
+    changes: Sequence[str | tuple[str, Any]] | Mapping[str, Any], problems: list[str]
 ) -> Iterator[tuple[str, Any]]:
     if isinstance(changes, Mapping):
         yield from changes.items()
         return
     for text in changes:
+        if not isinstance(text, str):
+            yield text
+            continue
         key, sign, value = text.partition("=")
         if not sign:
             problems.append(f"--set {text!r}: write key=value")
@@ -213,7 +225,7 @@ def _pairs(
             parsed = yaml.safe_load(value)
             if isinstance(parsed, str):  # YAML 1.1 reads 2e-4 as text; "none" is no YAML word
                 parsed = None if parsed.lower() == "none" else _number(parsed)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError, RecursionError):
             problems.append(f"--set {text!r}: the value is not YAML")
             continue
         yield key.strip(), parsed

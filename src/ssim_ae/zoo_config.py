@@ -97,7 +97,9 @@ def translate(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str], lis
     ours["preset"] = "reference-object" if crop == 256 else "reference-texture"
     ours["tile"] = crop
     resize = flat.get("im_resize", 256)
-    ours["centre_crop"] = crop if crop == 256 and resize != crop else None
+    margin = resize - crop if isinstance(resize, int) and isinstance(crop, int) else 0
+    # as the zoo: a margin smaller than a stride is cropped off for inspection, not tiled
+    ours["centre_crop"] = crop if 0 < margin < flat.get("stride", 32) else None
     ours["color"] = "grey" if flat.get("grayscale", False) else "rgb"
     if flat.get("do_aug") is False:
         for name in ("p_rotate", "p_horizontal_flip", "p_vertical_flip"):

@@ -8,7 +8,8 @@ no agreed range and are refused, as are files over the pixel limit and truncated
 
 from __future__ import annotations
 
-import warnings
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +20,9 @@ from PIL import Image, ImageOps
 from ssim_ae.errors import PictureError
 
 PIXEL_LIMIT = 1 << 29  # 536 million: a 20,000 x 20,000 line scan passes, a zip bomb does not
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM")  # no decoder that runs programs
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
-Image.MAX_IMAGE_PIXELS = None  # our own limit, checked before decoding
+Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, PIXEL_LIMIT)
 
 Pixels = NDArray[np.uint8]
 Map = NDArray[np.float32]
@@ -32,39 +34,82 @@ def read_picture(file: Path, color: str) -> Pixels:
     Raises:
         PictureError: missing, truncated, no picture, too large, or of a mode without a meaning.
     """
+    with _decoding(file):
+        return to_pixels(_open(file), color, file)
+
+
+def read_mask(file: Path) -> NDArray[np.bool_]:
+    """Ground truth ``[h, w]``: every pixel with a non-zero value in a channel is defective.
+
+    Raises:
+        PictureError: as ``read_picture``.
+    """
+    with _decoding(file):
+        image = ImageOps.exif_transpose(_open(file))
+        if image.mode in ("P", "PA"):
+            image = image.convert("RGBA")
+        values = np.asarray(image)
+        if image.mode in ("RGBA", "LA"):
+            values = values[..., :-1]
+        return np.asarray(values.any(axis=2) if values.ndim == 3 else values != 0)
+
+
+def size_of(file: Path) -> tuple[int, int]:
+    """(height, width) by the file's header, before any EXIF orientation."""
+    with _decoding(file), Image.open(file, formats=FORMATS) as image:
+        return image.height, image.width
+
+
+def _open(file: Path) -> Image.Image:
+    with Image.open(file, formats=FORMATS) as image:
+        if image.width * image.height > PIXEL_LIMIT:
+            raise PictureError(
+                f"{file}: {image.width}x{image.height} pixels are over the limit of "
+                f"{PIXEL_LIMIT}: cut the picture into pieces"
+            )
+        image.load()
+        return image
+
+
+@contextlib.contextmanager
+def _decoding(name: object) -> Iterator[None]:
+    """Whatever goes wrong while decoding becomes one line that names the picture."""
     try:
-        with warnings.catch_warnings(), Image.open(file) as image:
-            warnings.simplefilter("ignore")
-            if image.width * image.height > PIXEL_LIMIT:
-                raise PictureError(
-                    f"{file}: {image.width}x{image.height} pixels are over the limit of "
-                    f"{PIXEL_LIMIT}: cut the picture into pieces"
-                )
-            image.load()
-            return to_pixels(ImageOps.exif_transpose(image), color, file)
+        yield
     except PictureError:
         raise
     except FileNotFoundError:
-        raise PictureError(f"{file}: does not exist: check the path") from None
+        raise PictureError(f"{name}: does not exist: check the path") from None
     except PermissionError:
-        raise PictureError(f"{file}: may not be read: change its permissions") from None
+        raise PictureError(f"{name}: may not be read: change its permissions") from None
+    except MemoryError:
+        raise PictureError(f"{name}: does not fit in memory: cut it into pieces") from None
     except Exception as error:  # Pillow's decoders raise nearly every type on hostile files
-        reason = str(error).replace(str(file), "").strip() or type(error).__name__
+        reason = str(error).replace(str(name), "").strip() or type(error).__name__
         raise PictureError(
-            f"{file}: cannot be decoded ({reason.splitlines()[0]}): save it again or remove it"
+            f"{name}: cannot be decoded ({reason.splitlines()[0]}): save it again or remove it"
         ) from None
 
 
 def to_pixels(image: Image.Image, color: str, name: object) -> Pixels:
-    """Convert an opened picture by the policy above."""
+    """Convert an opened picture by the policy above.
+
+    Raises:
+        PictureError: a mode without a meaning, or truncated.
+    """
+    with _decoding(name):
+        return _converted(ImageOps.exif_transpose(image), color, name)
+
+
+def _converted(image: Image.Image, color: str, name: object) -> Pixels:
     mode = "L" if color == "grey" else "RGB"
     if image.mode == "F":
         raise PictureError(f"{name}: float pixels have no agreed range: save as 8 or 16 bit")
     if image.mode.startswith("I"):  # 16 bit, or 32-bit integers that hold 16
-        wide = np.asarray(image).astype(np.int64)
-        if wide.size and (wide.min() < 0 or wide.max() > 65535):
+        wide = np.asarray(image)
+        if wide.dtype.itemsize > 2 and wide.size and (wide.min() < 0 or wide.max() > 65535):
             raise PictureError(f"{name}: 32-bit values beyond 0..65535: save as 8 or 16 bit")
-        narrow = ((wide + 128) // 257).astype(np.uint8)
+        narrow = ((wide.astype(np.uint32) + 128) // 257).astype(np.uint8)
         return narrow if mode == "L" else np.repeat(narrow[..., None], 3, axis=2)
     if image.mode in ("P", "PA"):
         image = image.convert("RGBA")
@@ -87,11 +132,21 @@ class Preparation:
 
     def read(self, file: Path) -> tuple[Pixels, Geometry]:
         """Decode a file and bring it to working size."""
-        return self.apply(read_picture(file, self.color))
+        return self.apply(read_picture(file, self.color), file)
 
-    def apply(self, pixels: Pixels) -> tuple[Pixels, Geometry]:
-        """uint8 picture at any size -> (uint8 at working size, where it came from)."""
+    def apply(self, pixels: Pixels, name: object = "picture") -> tuple[Pixels, Geometry]:
+        """uint8 picture at any size -> (uint8 at working size, where it came from).
+
+        Raises:
+            PictureError: so long and thin that it would not fit at working size.
+        """
         geometry = self.geometry(pixels.shape[0], pixels.shape[1])
+        if geometry.scaled[0] * geometry.scaled[1] > PIXEL_LIMIT:
+            raise PictureError(
+                f"{name}: {pixels.shape[1]}x{pixels.shape[0]} becomes {geometry.scaled[1]}x"
+                f"{geometry.scaled[0]} at working size, over the limit of {PIXEL_LIMIT} pixels: "
+                "cut it into pieces"
+            )
         image = Image.fromarray(pixels)
         (height, width), (top, left, h, w) = geometry.scaled, geometry.crop
         if geometry.scaled != geometry.original:
@@ -135,29 +190,41 @@ class Geometry:
         image = Image.fromarray(np.ascontiguousarray(anomaly_map))
         return np.asarray(image.resize(size, Image.Resampling.BILINEAR))
 
+    def to_original(self, row: int, column: int) -> tuple[int, int]:
+        """The original pixel under the middle of a working-size pixel."""
+        top, left = self.crop[:2]
+        y = (row + top + 0.5) * self.original[0] / self.scaled[0]
+        x = (column + left + 0.5) * self.original[1] / self.scaled[1]
+        return min(int(y), self.original[0] - 1), min(int(x), self.original[1] - 1)
+
     def mask_to_working(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Ground truth at original size -> working size: pixels at least half covered.
 
-        A defect too thin for that keeps its most covered pixels, so that none vanishes.
+        A region too thin for that keeps its most covered pixels, so that none vanishes (unless
+        the crop cuts it off).
         """
         if mask.shape != self.original:
             raise ValueError(f"mask {mask.shape} on a picture of {self.original}")
         top, left, h, w = self.crop
-        share = mask.astype(np.float32)
-        if self.scaled != self.original:
-            size = (self.scaled[1], self.scaled[0])
-            share = np.asarray(Image.fromarray(share).resize(size, Image.Resampling.BOX))
-        share = share[top : top + h, left : left + w]
-        half = share >= 0.5
-        if half.any() or not share.any():
-            return half
-        return np.asarray(share >= share.max())
+        if self.scaled == self.original:
+            return mask[top : top + h, left : left + w]
+        from scipy import ndimage
+
+        labels, count = ndimage.label(mask, structure=np.ones((3, 3), int))
+        result = self._share(mask) >= 0.5
+        for region in range(1, count + 1):
+            share = self._share(labels == region)
+            if share.any() and not (share >= 0.5).any():
+                result |= share >= share.max()
+        return np.asarray(result)
+
+    def _share(self, mask: NDArray[np.bool_]) -> Map:
+        """How much of each pixel at working size a mask covers."""
+        top, left, h, w = self.crop
+        image = Image.fromarray(mask.astype(np.float32))
+        share = image.resize((self.scaled[1], self.scaled[0]), Image.Resampling.BOX)
+        return np.asarray(share)[top : top + h, left : left + w]
 
 
 def _filter(old: tuple[int, int], new: tuple[int, int]) -> Image.Resampling:
     return Image.Resampling.BOX if new[0] <= old[0] else Image.Resampling.BICUBIC
-
-
-def read_mask(file: Path) -> NDArray[np.bool_]:
-    """Ground truth: every non-zero pixel is defective."""
-    return read_picture(file, "grey") > 0

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ssim_ae.data.images import SUFFIXES, read_mask
+from ssim_ae.data.images import SUFFIXES, read_mask, size_of
 from ssim_ae.errors import InputError
 
 GOOD_NAMES = ("good", "ok", "normal")
@@ -44,12 +44,34 @@ class TestPicture:
         for file in self.masks:
             mask = read_mask(file)
             if mask.shape != shape:
-                raise InputError(
-                    f"{file}: mask is {mask.shape[1]}x{mask.shape[0]}, its picture {self.file} is "
-                    f"{shape[1]}x{shape[0]}: save the mask at the picture's size"
-                )
+                raise _other_size(file, mask.shape, self.file, shape)
             union |= mask
+        if self.masks and not union.any():
+            raise InputError(
+                f"{self.masks[0]}: marks nothing, but its picture {self.file} counts as "
+                "defective: correct the mask, or move the picture to good"
+            )
         return union
+
+    def check(self) -> None:
+        """Compare sizes by the files' headers, before work starts.
+
+        Raises:
+            InputError: a mask of another size than the picture.
+        """
+        for file in self.masks:
+            mask, picture = size_of(file), size_of(self.file)
+            if sorted(mask) != sorted(picture):  # an EXIF orientation may swap the sides
+                raise _other_size(file, mask, self.file, picture)
+
+
+def _other_size(
+    mask: Path, size: tuple[int, ...], picture: Path, wanted: tuple[int, ...]
+) -> InputError:
+    return InputError(
+        f"{mask}: mask is {size[1]}x{size[0]}, its picture {picture} is {wanted[1]}x{wanted[0]}: "
+        "save the mask at the picture's size"
+    )
 
 
 def pictures_in(folder: Path) -> list[Path]:

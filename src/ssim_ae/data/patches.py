@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ssim_ae.config import AugmentSettings
-from ssim_ae.data.images import Pixels, Preparation
+from ssim_ae.data.images import Pixels, Preparation, size_of
 from ssim_ae.errors import InputError, PictureError
 
 DECODE_THREADS = 4
@@ -48,6 +48,9 @@ class PictureStore:
             )
         self.bytes = first.nbytes * len(self.files)
         self.in_memory = self.bytes <= memory
+        if not self.in_memory:  # bad files are to be found now, not in the middle of a training
+            for file in self.files:
+                self._check(file, preparation.geometry(*self._header(file)).crop[2:])
         self._pixels = torch.empty((len(self.files), *first.shape), dtype=torch.uint8)[:0]
         if self.in_memory:
             pixels = np.empty((len(self.files), *first.shape), np.uint8)
@@ -76,13 +79,21 @@ class PictureStore:
 
     def _read(self, file: Path) -> Pixels:
         picture = self._decode(file)
-        if picture.shape != self.shape:
-            raise InputError(
-                f"{file}: {picture.shape[1]}x{picture.shape[0]} at working size, but "
-                f"{self.files[0]} is {self.shape[1]}x{self.shape[0]}: use pictures of one size, "
-                "or set centre_crop"
-            )
+        self._check(file, picture.shape[:2])
         return picture
+
+    def _check(self, file: Path, size: tuple[int, ...]) -> None:
+        if size != self.shape[:2]:
+            raise InputError(
+                f"{file}: {size[1]}x{size[0]} at working size, but {self.files[0]} is "
+                f"{self.shape[1]}x{self.shape[0]}: use pictures of one size, or cut them to one"
+            )
+
+    def _header(self, file: Path) -> tuple[int, int]:
+        try:
+            return size_of(file)
+        except PictureError as error:
+            raise InputError(str(error)) from None
 
 
 def batch_seed(seed: int, step: int, rank: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,12 +37,18 @@ def group_names(files: Sequence[Path], pattern: str | None) -> list[str]:
 
 
 def hold_out(
-    files: Sequence[Path], share: float, rate: float, groups: Sequence[str], seed: int
+    files: Sequence[Path],
+    share: float,
+    rate: float,
+    groups: Sequence[str],
+    seed: int,
+    seen: Collection[Path] = (),
 ) -> tuple[list[Path], list[Path]]:
     """Split good pictures into (to train on, held out), whole groups together.
 
     The held-out share grows until ``rate`` can be promised (n >= 1 / rate - 1, split conformal),
-    up to half of the pictures; groups are drawn at random by ``seed``.
+    up to half of the pictures; groups are drawn at random by ``seed``. A group with a picture in
+    ``seen`` (trained on before, by the run whose weights are taken over) is never held out.
     """
     needed = max(round(share * len(files)), math.ceil(1 / rate - 1 - 1e-9))
     most = len(files) // 2
@@ -50,18 +56,19 @@ def hold_out(
     names = sorted(set(groups))
     order = np.random.default_rng(seed).permutation(len(names))
     sizes = {name: sum(g == name for g in groups) for name in names}
+    stale = {g for f, g in zip(files, groups, strict=True) if f in seen}
     chosen: set[str] = set()
     count = 0
     for name in (names[i] for i in order):
         if count >= wanted:
             break
-        if count + sizes[name] <= most:
+        if name not in stale and count + sizes[name] <= most:
             chosen.add(name)
             count += sizes[name]
     if not chosen:
         raise InputError(
             f"{len(files)} pictures in {len(names)} group(s) cannot be split into training and "
-            "held-out ones: add pictures, or make the groups smaller"
+            "held-out ones that were never trained on: add pictures, or make the groups smaller"
         )
     split = zip(files, groups, strict=True)
     pairs = [(f, g in chosen) for f, g in split]

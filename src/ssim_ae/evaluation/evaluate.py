@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssim_ae.data.images import size_of
 from ssim_ae.data.layouts import TestPicture, test_pictures
 from ssim_ae.errors import InputError, PictureError
 from ssim_ae.evaluation.metrics import (
@@ -23,7 +24,7 @@ from ssim_ae.evaluation.metrics import (
 )
 from ssim_ae.evaluation.zoo import PixelTally, verdict_numbers, zoo_mask
 from ssim_ae.files import require_writable, write_atomically
-from ssim_ae.runtime.detector import Detector, Inspection, detector_file, read_ahead
+from ssim_ae.runtime.detector import Detector, detector_file, read_ahead
 from ssim_ae.runtime.record import picture_fingerprint
 from ssim_ae.runtime.writers import tiff_bytes
 
@@ -84,13 +85,14 @@ def evaluate(
     thresholds = detector.thresholds
     dataset = Path(dataset)
     pictures = test_pictures(dataset)
+    unreadable = _check(pictures)
     folder = Path(output) if output is not None else detector.file.parent / "evaluation"
     require_writable(folder)
     control_file = detector_file(run).parent / CONTROL
     control = Detector.load(control_file, engine) if control_file.is_file() else None
     notes = _leaks(detector, pictures)
 
-    tally, unreadable = _Tally(), []
+    tally = _Tally()
     color = detector.record.preparation.color
     stream = zip(pictures, read_ahead((p.file for p in pictures), color), strict=True)
     for done, (test, (_, decoded)) in enumerate(stream, 1):
@@ -98,7 +100,7 @@ def evaluate(
             picture = decoded.result()
             mask = test.mask(picture.shape[:2])
             began = time.perf_counter()
-            working, geometry = detector.record.preparation.apply(picture)
+            working, geometry = detector.record.preparation.apply(picture, test.file)
             anomaly_map, score = detector.measure(working, test.file)
             tally.seconds += time.perf_counter() - began
         except PictureError as error:
@@ -116,9 +118,10 @@ def evaluate(
             tally.zoo_pixels.add(predicted, truth)
             tally.zoo_rejects.append(bool(predicted.any()))
         if control is not None:
-            control_map, control_score = control.measure(working, test.file)
-            tally.control_pixels.add(control_map, truth)
-            tally.control_scores.append(control_score)
+            # in one pass: its median is the whole picture's, which blocks would not see
+            control_maps, control_scores = control.engine.run(working[None])
+            tally.control_pixels.add(control_maps[0], truth)
+            tally.control_scores.append(float(control_scores[0]))
         if maps:
             name = folder / "maps" / dataset.resolve().name / "test" / test.defect
             tiff = tiff_bytes(geometry.map_to_original(anomaly_map))
@@ -127,6 +130,7 @@ def evaluate(
     if not tally.scores:
         raise InputError(f"{dataset}: no test picture could be read ({unreadable[0]})")
     metrics = _metrics(detector, tally, control is not None, len(unreadable))
+    metrics |= {"notes": notes, "unreadable": unreadable}
     write_atomically(folder / "metrics.json", (json.dumps(metrics, indent=1) + "\n").encode())
     result = Evaluation(metrics, tally.scores, folder, unreadable, notes)
     from ssim_ae.evaluation.report import write_report
@@ -193,6 +197,7 @@ def _metrics(
     }
     if detector.record.settings.zoo is not None:
         metrics["zoo"] = {
+            "level": "image" if detector.record.settings.zoo.image_level else "pixel",
             "image_level": verdict_numbers(np.array(tally.zoo_rejects), defective),
             "pixel_level": {**tally.zoo_pixels.numbers(), "mask_auc": tally.zoo_pixels.auc()},
         }
@@ -218,6 +223,29 @@ def _per_defect(
     return table
 
 
+def _check(pictures: list[TestPicture]) -> list[str]:
+    """Headers of pictures and masks, before work starts; unreadable pictures are dropped.
+
+    Raises:
+        InputError: a mask that cannot be read or is of another size than its picture.
+    """
+    unreadable = []
+    for test in list(pictures):
+        try:
+            size_of(test.file)
+        except PictureError as error:
+            unreadable.append(str(error))
+            pictures.remove(test)
+            continue
+        try:
+            test.check()
+        except PictureError as error:
+            raise InputError(str(error)) from None
+    if not pictures:
+        raise InputError(f"no test picture can be read ({unreadable[0]})")
+    return unreadable
+
+
 def _leaks(detector: Detector, pictures: list[TestPicture]) -> list[str]:
     trained = set(detector.record.trained_on)
     leaked = [t.file for t in pictures if t.file.is_file()]
@@ -230,11 +258,10 @@ def _leaks(detector: Detector, pictures: list[TestPicture]) -> list[str]:
     ]
 
 
-def shown(
-    evaluation: Evaluation, detector: Detector, count: int = 4
-) -> dict[str, list[Inspection]]:
-    """Pictures worth looking at: strongest hits, misses, and the good ones nearest to rejection."""
-    threshold = detector.thresholds.score
+def worth_showing(
+    evaluation: Evaluation, threshold: float, count: int = 4
+) -> dict[str, list[TestPicture]]:
+    """Strongest hits, misses, and the good pictures rejected or nearest to it."""
     ranked = sorted(evaluation.scores, key=lambda pair: pair[1])
     groups = {
         "Defective, found": [t for t, s in reversed(ranked) if not t.is_good and s > threshold],
@@ -242,4 +269,4 @@ def shown(
         "Good, rejected": [t for t, s in reversed(ranked) if t.is_good and s > threshold],
         "Good, accepted": [t for t, s in reversed(ranked) if t.is_good and s <= threshold],
     }
-    return {k: [detector.inspect(t.file) for t in v[:count]] for k, v in groups.items() if v}
+    return {title: tests[:count] for title, tests in groups.items() if tests}

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ssim_ae.data.images import Pixels
-from ssim_ae.evaluation.evaluate import Evaluation, shown
+from ssim_ae.evaluation.evaluate import Evaluation, worth_showing
 from ssim_ae.files import write_atomically
 from ssim_ae.runtime.detector import Detector, Inspection
 from ssim_ae.runtime.overlay import overlay
@@ -40,7 +40,10 @@ def write_report(evaluation: Evaluation, detector: Detector, dataset: Path) -> N
             table=_table(metrics),
             verdicts=_verdicts(metrics, detector),
             per_defect=metrics["per_defect"],
-            pictures={k: [_figure(i) for i in v] for k, v in shown(evaluation, detector).items()},
+            pictures={
+                title: [_figure(detector.inspect(test.file)) for test in tests]
+                for title, tests in worth_showing(evaluation, detector.thresholds.score).items()
+            },
             height=HEIGHT,
         )
     )
@@ -91,7 +94,8 @@ def _verdicts(metrics: dict[str, Any], detector: Detector) -> list[tuple[str, st
             "defect pixels found / good pixels kept / right, over defective pictures",
         ),
     ]
-    for level, numbers in metrics.get("zoo", {}).items():
+    for level in ("image_level", "pixel_level") if "zoo" in metrics else ():
+        numbers = metrics["zoo"][level]
         shares = " / ".join(number(numbers[k]) for k in ("ok", "nok", "acc"))
         rows.append((f"zoo's rule, {level.replace('_', ' ')}", shares, "ok / nok / acc"))
     return rows

@@ -100,4 +100,3 @@ def _activation() -> nn.LeakyReLU:
 def parameter_count(network: nn.Module) -> int:
     """Number of trainable values."""
     return sum(p.numel() for p in network.parameters())
-

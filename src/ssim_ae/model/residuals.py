@@ -28,17 +28,19 @@ def window_taps(term: ResidualTerm) -> Tensor:
 
 
 def blur(maps: Tensor, taps: Tensor) -> Tensor:
-    """Separable blur of ``[n, c, h, w]``, same size, border pixels repeated outwards."""
-    radius = taps.shape[0] // 2
+    """Separable blur of ``[n, c, h, w]`` at the positions where the whole window lies inside."""
     n, c, h, w = maps.shape
-    flat = F.pad(maps.reshape(n * c, 1, h, w), (radius, radius, radius, radius), mode="replicate")
-    flat = F.conv2d(flat, taps.view(1, 1, -1, 1))
+    flat = F.conv2d(maps.reshape(n * c, 1, h, w), taps.view(1, 1, -1, 1))
     flat = F.conv2d(flat, taps.view(1, 1, 1, -1))
-    return flat.reshape(n, c, h, w)
+    return flat.reshape(n, c, flat.shape[-2], flat.shape[-1])
 
 
 def ssim_residual(picture: Tensor, reconstruction: Tensor, taps: Tensor) -> Tensor:
-    """1 - SSIM, ``[n, c, h, w]`` twice -> ``[n, h, w]`` in 0..2, mean over channels."""
+    """1 - SSIM, ``[n, c, h, w]`` twice -> ``[n, h, w]`` in 0..2, mean over channels.
+
+    Windows lie inside the picture; the frame of half a window takes the nearest value. Padding the
+    pictures instead would count their outermost pixels, which the loss trains least, many times.
+    """
     x, y = picture - 0.5, reconstruction - 0.5  # centred: fewer digits lost in the variances
     c = x.shape[1]
     moments = blur(torch.cat([x, y, x * x, y * y, x * y], dim=1), taps)
@@ -46,7 +48,9 @@ def ssim_residual(picture: Tensor, reconstruction: Tensor, taps: Tensor) -> Tens
     ux, uy = mx + 0.5, my + 0.5
     luminance = (2 * ux * uy + C1) / (ux * ux + uy * uy + C1)
     structure = (2 * (xy - mx * my) + C2) / (xx - mx * mx + yy - my * my + C2)
-    return (1 - luminance * structure).mean(dim=1)
+    radius = taps.shape[0] // 2
+    inside = (1 - luminance * structure).mean(dim=1, keepdim=True)
+    return F.pad(inside, (radius, radius, radius, radius), mode="replicate")[:, 0]
 
 
 def l1_residual(picture: Tensor, reconstruction: Tensor, taps: Tensor) -> Tensor:

@@ -48,8 +48,8 @@ class Tiling:
 
     def fewest(self) -> int:
         """Tiles along one axis of a block, at least: so that every block keeps something."""
-        gap = 2 * (self.tile - self.stride + self.reach) + 2 * self.stride + self.tile
-        return -(-gap // self.stride) + 1
+        # a block must reach from one block's kept part past the next flush tile, see `cuts`
+        return -(-(self.tile + 2 * self.reach) // self.stride) + 1
 
 
 def run_in_blocks(

@@ -24,7 +24,7 @@ from ssim_ae.runtime.engines import Engine, start_engine
 from ssim_ae.runtime.record import Record, Thresholds, read_record, sha256
 from ssim_ae.runtime.regions import Region, find_regions
 
-READ_AHEAD = 4  # pictures decoded while the engine works
+READ_AHEAD = 2  # pictures decoded while the engine works
 
 
 @dataclass
@@ -53,7 +53,14 @@ class Inspection:
 
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
-        return np.asarray(self.anomaly_map > self.thresholds.pixel)
+        mask = np.asarray(self.anomaly_map > self.thresholds.pixel)
+        if self.is_defective and not mask.any():  # shrunk below the threshold by resizing
+            mask[self.geometry.to_original(*self._peak())] = True
+        return mask
+
+    def _peak(self) -> tuple[int, int]:
+        row, column = np.unravel_index(int(self.working_map.argmax()), self.working_map.shape)
+        return int(row), int(column)
 
     @cached_property
     def regions(self) -> list[Region]:
@@ -127,7 +134,7 @@ class Detector:
         if isinstance(picture, str | Path):
             return self._inspect(str(picture), read_picture(Path(picture), color))
         if isinstance(picture, np.ndarray):
-            if picture.dtype != np.uint8 or picture.ndim not in (2, 3):
+            if picture.dtype != np.uint8 or picture.shape[2:] not in ((), (3,)) or picture.ndim < 2:
                 raise PictureError(
                     f"array of {picture.dtype} {picture.shape}: pass uint8 [h, w] or [h, w, 3]"
                 )
@@ -146,8 +153,11 @@ class Detector:
                 yield error
 
     def _inspect(self, name: str, picture: Pixels) -> Inspection:
-        working, geometry = self.record.preparation.apply(picture)
-        anomaly_map, score = self.measure(working, name)
+        try:
+            working, geometry = self.record.preparation.apply(picture, name)
+            anomaly_map, score = self.measure(working, name)
+        except MemoryError:
+            raise PictureError(f"{name}: does not fit in memory: cut it into pieces") from None
         return Inspection(name, score, self.thresholds, anomaly_map, picture, geometry)
 
 

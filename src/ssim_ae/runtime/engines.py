@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from ssim_ae.data.images import Map, Pixels
-from ssim_ae.errors import DetectorError, InputError
+from ssim_ae.errors import DetectorError, InputError, SsimAeError
 
 ENGINES = ("onnxruntime", "openvino")
 
@@ -39,7 +39,14 @@ class OnnxRuntime:
             raise DetectorError(f"ONNX Runtime refuses the graph ({reason})") from None
 
     def run(self, batch: Pixels) -> tuple[Map, Map]:
-        maps, scores = self._session.run(["anomaly_map", "score"], {"image": batch})
+        try:
+            maps, scores = self._session.run(["anomaly_map", "score"], {"image": batch})
+        except Exception as error:
+            reason = str(error).splitlines()[0]
+            raise SsimAeError(
+                f"ONNX Runtime failed on {batch.shape} ({reason}): free memory, or use smaller "
+                "pictures"
+            ) from None
         return np.asarray(maps), np.asarray(scores)
 
 
@@ -54,10 +61,18 @@ class OpenVino:
         except ImportError:
             raise InputError("openvino is not installed: pip install openvino") from None
         core = ov.Core()
-        options: dict[str, object] = {"PERFORMANCE_HINT": "LATENCY"}
+        # f32: CPUs with bf16 units would otherwise give other maps than those calibrated on
+        options: dict[str, object] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": "f32",
+        }
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads
-        self._model = core.compile_model(core.read_model(graph), "CPU", options)
+        try:
+            self._model = core.compile_model(core.read_model(graph), "CPU", options)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise DetectorError(f"OpenVINO refuses the graph ({reason})") from None
 
     def run(self, batch: Pixels) -> tuple[Map, Map]:
         result = self._model([batch])

@@ -15,7 +15,7 @@ from ssim_ae.runtime.detector import Detector
 from ssim_ae.runtime.writers import FORMATS, row, table, write_pictures
 
 LARGER = 1.5  # a picture this many times the calibrated size has that many more chances to alarm
-LISTED = 100  # results handed back in the summary; a table on disk holds all of them
+LISTED = 1000  # results handed back in the summary; a table on disk holds all of them
 
 
 def find_pictures(inputs: Sequence[Path]) -> list[Path]:
@@ -102,7 +102,13 @@ def inspect_pictures(
             if write is not None and output is not None:
                 write(line)
                 write_pictures(inspection, output, name, maps)
-    return {"pictures": len(files), **counts, "errors": errors, "results": results}
+    return {
+        "pictures": len(files),
+        **counts,
+        "errors": errors,
+        "results": results,
+        "results_left_off": len(files) - counts["unreadable"] - len(results),
+    }
 
 
 def _distinct_names(files: Sequence[Path]) -> list[str]:

@@ -11,21 +11,28 @@ import numpy as np
 from ssim_ae.data.images import Pixels
 from ssim_ae.runtime.detector import Inspection
 
-_YELLOW, _RED, _EDGE = np.array([255, 220, 0]), np.array([220, 0, 30]), np.array([255, 0, 200])
+BAND = 256  # rows at a time
+_YELLOW, _RED, _EDGE = (
+    np.array(c, np.float32) for c in ((255, 220, 0), (220, 0, 30), (255, 0, 200))
+)
 
 
 def overlay(inspection: Inspection) -> Pixels:
     """uint8 ``[h, w, 3]`` at the picture's own size."""
     from scipy import ndimage
 
-    picture = inspection.picture
-    base = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2)
-    relative = inspection.anomaly_map / max(inspection.thresholds.pixel, 1e-12)
-    heat = np.clip(relative - 1, 0, 1)[..., None]
-    colour = _YELLOW * (1 - heat) + _RED * heat
-    opacity = 0.6 * np.clip(2 * relative - 1, 0, 1)[..., None]
-    blended = base * (1 - opacity) + colour * opacity
-    mask = inspection.mask
-    if mask.any():
-        blended[ndimage.binary_dilation(mask) & ~mask] = _EDGE
-    return np.asarray(blended, np.uint8)
+    picture, anomaly_map, mask = inspection.picture, inspection.anomaly_map, inspection.mask
+    edge = ndimage.binary_dilation(mask) & ~mask if mask.any() else mask
+    out = np.empty((*mask.shape, 3), np.uint8)
+    for top in range(0, mask.shape[0], BAND):  # in bands: floats of a whole line scan are large
+        rows = slice(top, top + BAND)
+        part = picture[rows]
+        base = part if part.ndim == 3 else np.repeat(part[..., None], 3, axis=2)
+        relative = anomaly_map[rows] / max(inspection.thresholds.pixel, 1e-12)
+        heat = np.clip(relative - 1, 0, 1)[..., None]
+        colour = _YELLOW * (1 - heat) + _RED * heat
+        opacity = 0.6 * np.clip(2 * relative - 1, 0, 1)[..., None]
+        blended = base * (1 - opacity) + colour * opacity
+        blended[edge[rows]] = _EDGE
+        out[rows] = blended
+    return out

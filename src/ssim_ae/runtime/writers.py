@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from ssim_ae.data.images import Map
-from ssim_ae.errors import InputError
-from ssim_ae.files import write_atomically, writing
+from ssim_ae.errors import InputError, SsimAeError
+from ssim_ae.files import cannot_write, write_atomically, writing
 from ssim_ae.runtime.detector import Inspection
 from ssim_ae.runtime.overlay import overlay
 
@@ -47,20 +49,20 @@ def table(folder: Path, kind: str) -> Iterator[Write]:
         SsimAeError: the disk is full.
     """
     file = folder / f"results.{kind}"
+    if kind == "parquet":
+        with _parquet(file) as write:
+            yield write
+        return
+    if kind not in FORMATS:
+        raise InputError(f"format {kind!r} is unknown: known are {', '.join(FORMATS)}")
     with writing(file):
-        if kind == "jsonl":
-            with file.open("w", encoding="utf-8") as stream:
-                yield lambda r: _flushed(stream, json.dumps(r) + "\n")
-        elif kind == "csv":
-            with file.open("w", encoding="utf-8", newline="") as stream:
-                lines = csv.DictWriter(stream, COLUMNS)
-                lines.writeheader()
-                yield lambda r: lines.writerow({**r, "regions": json.dumps(r["regions"])})
-        elif kind == "parquet":
-            with _parquet(file) as write:
-                yield write
+        stream = file.open("wb")
+    with stream:
+        if kind == "csv":
+            _append(stream, file, _csv_line(COLUMNS))
+            yield lambda r: _append(stream, file, _csv_line(_flat(r)))
         else:
-            raise InputError(f"format {kind!r} is unknown: known are {', '.join(FORMATS)}")
+            yield lambda r: _append(stream, file, json.dumps(r) + "\n")
 
 
 def write_pictures(inspection: Inspection, folder: Path, name: str, maps: bool) -> None:
@@ -87,9 +89,26 @@ def _encoded(pixels: NDArray[Any], kind: str) -> bytes:
     return stream.getvalue()
 
 
-def _flushed(stream: Any, line: str) -> None:
-    stream.write(line)
-    stream.flush()
+def _append(stream: IO[bytes], file: Path, line: str) -> None:
+    """Add one whole row, or none."""
+    before = stream.tell()
+    try:
+        stream.write(line.encode())
+        stream.flush()
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.truncate(file, before)
+        raise SsimAeError(cannot_write(file, error)) from None
+
+
+def _flat(r: dict[str, Any]) -> list[Any]:
+    return [json.dumps(r[c]) if c == "regions" else r[c] for c in COLUMNS]
+
+
+def _csv_line(values: Iterable[Any]) -> str:
+    text = StringIO()
+    csv.writer(text).writerow(values)
+    return text.getvalue()
 
 
 @contextmanager
@@ -117,15 +136,19 @@ def _parquet(file: Path) -> Iterator[Write]:
     try:
         with pq.ParquetWriter(temporary, schema) as writer:
 
+            def flush() -> None:
+                with writing(file):
+                    writer.write_table(pa.Table.from_pylist(waiting, schema))
+                waiting.clear()
+
             def write(r: dict[str, Any]) -> None:
                 waiting.append(r)
                 if len(waiting) == ROWS_AT_ONCE:
-                    writer.write_table(pa.Table.from_pylist(waiting, schema))
-                    waiting.clear()
+                    flush()
 
             yield write
             if waiting:
-                writer.write_table(pa.Table.from_pylist(waiting, schema))
+                flush()
         temporary.replace(file)
     finally:
         temporary.unlink(missing_ok=True)

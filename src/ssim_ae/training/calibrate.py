@@ -87,6 +87,12 @@ def calibrated(
             f"{len(files)} held-out pictures can promise a false-reject rate of {promised:.3f} at "
             f"best, not {rate}: {needed} are needed; using {promised:.3f}"
         )
+    if len(set(groups)) < len(files):
+        notes.append(
+            f"the {len(files)} held-out pictures come from {len(set(groups))} groups: the rate is "
+            "promised for further pictures of such groups taken together; between few groups it "
+            "can be larger, so calibrate on more of them"
+        )
     return record, notes
 
 
@@ -116,9 +122,17 @@ def calibrate(
             "on good pictures that it has not seen"
         )
     require_writable(detector.file.parent)
-    pattern = group if group is not None else detector.record.settings.group
-    groups = group_names(fresh, pattern)
-    record, notes = calibrated(detector, fresh, groups, false_reject_rate, Path(dataset).name)
+    notes = []
+    if group is not None:
+        groups = group_names(fresh, group)
+    else:  # these pictures may be named unlike those trained on
+        try:
+            groups = group_names(fresh, detector.record.settings.group)
+        except InputError:
+            groups = group_names(fresh, None)
+            notes.append("file names do not match the run's group pattern: counted one by one")
+    record, more = calibrated(detector, fresh, groups, false_reject_rate, Path(dataset).name)
+    notes += more
     if len(fresh) < len(files):
         notes.insert(0, f"{len(files) - len(fresh)} pictures were trained on and are left out")
     write_detector(detector.file.read_bytes(), record, detector.file)

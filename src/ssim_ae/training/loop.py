@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import signal
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from ssim_ae.config import AugmentSettings, Settings
 from ssim_ae.data.patches import PictureStore, batch_seed, draw_patches
 from ssim_ae.errors import InputError, SsimAeError
-from ssim_ae.files import writing
+from ssim_ae.files import write_atomically, writing
 from ssim_ae.model.ssim import ssim_loss
 from ssim_ae.training.checkpoint import STATE, load_state, save_state
 
@@ -60,12 +61,18 @@ def start_accelerator(settings: Settings) -> Accelerator:
     AcceleratorState._reset_state()  # a second training in one process may differ in precision
     precision = {"float32": "no", "bf16": "bf16", "fp16": "fp16"}[settings.precision]
     try:
-        return Accelerator(cpu=settings.device == "cpu", mixed_precision=precision)
+        accelerator = Accelerator(cpu=settings.device == "cpu", mixed_precision=precision)
     except ValueError as error:
         raise InputError(
             f"precision {settings.precision} is not to be had on this device ({error}): "
             "set precision=float32 or bf16"
         ) from None
+    if settings.batch_size % accelerator.num_processes:
+        raise InputError(
+            f"batch_size {settings.batch_size} is no multiple of "
+            f"{accelerator.num_processes} processes: change one of them"
+        )
+    return accelerator
 
 
 def learning_rate_at(step: int, settings: Settings) -> float:
@@ -107,25 +114,32 @@ def fit(
         weight_decay=settings.weight_decay,
         fused=True,
     )
-    start, seconds = 0, 0.0
+    start, seconds, loss_now = 0, 0.0, math.nan
     if resume:
         numbers = load_state(network, optimizer, run / STATE)
         start, seconds = int(numbers["step"]), float(numbers["seconds"])
+        loss_now = float(numbers["loss"]) if numbers["loss"] is not None else math.nan
+        if accelerator.scaler is not None and numbers["scaler"]:
+            accelerator.scaler.load_state_dict(numbers["scaler"])
     prepared, optimizer = accelerator.prepare(network, optimizer)
     share = settings.batch_size // world
-    if share * world != settings.batch_size:
-        raise InputError(f"batch_size {settings.batch_size} is no multiple of {world} processes")
 
     def save(step: int, elapsed: float) -> None:
         if main:
-            numbers = {"step": step, "seconds": elapsed, "seed": settings.seed}
+            numbers = {
+                "step": step,
+                "seconds": elapsed,
+                "loss": loss_now if math.isfinite(loss_now) else None,
+                "scaler": accelerator.scaler.state_dict() if accelerator.scaler else None,
+            }
             save_state(accelerator.unwrap_model(prepared), optimizer, numbers, run / STATE)
 
     began = last_saved = last_logged = time.monotonic()
     losses: list[Tensor] = []
-    loss_now = math.nan
+    if main:
+        _keep_log(run / "log.jsonl", start)
     network.train()
-    with _log(run / "log.jsonl", start) as log, _interrupt() as interrupted:
+    with _interrupt() as interrupted:
         for step in range(start, settings.steps):
             rate = learning_rate_at(step, settings)
             for group in optimizer.param_groups:
@@ -153,11 +167,13 @@ def fit(
                     step + 1, settings.steps, loss_now, rate, speed, seconds + now - began
                 )
                 if main:
-                    log(line)
+                    _log(run / "log.jsonl", line)
                     on_progress(line)
                 losses.clear()
                 last_logged = now
-            if interrupted() and step + 1 < settings.steps:
+            # several processes must agree, so they ask each other, at every log line
+            stop = interrupted() if world == 1 else not losses and _any(accelerator, interrupted())
+            if stop and step + 1 < settings.steps:
                 save(step + 1, seconds + now - began)
                 raise Interrupted(
                     f"stopped after step {step + 1} of {settings.steps}: continue with "
@@ -210,21 +226,25 @@ def collapse(report: dict[str, Any]) -> str | None:
     return f"training collapsed: {what}: raise steps or learning_rate, or use --preset texture"
 
 
-@contextmanager
-def _log(file: Path, start: int) -> Iterator[Callable[[Progress], None]]:
-    """Append JSON lines; on resume, lines of steps after ``start`` are dropped first."""
-    with writing(file):
-        kept = []
-        if start and file.exists():
-            kept = [x for x in file.read_text().splitlines() if json.loads(x)["step"] <= start]
-        file.write_text("".join(f"{x}\n" for x in kept))
-        with file.open("a") as stream:
+def _keep_log(file: Path, start: int) -> None:
+    """Keep the log's whole lines up to step ``start``; a new run starts empty."""
+    kept = []
+    if start and file.exists():
+        for line in file.read_text().splitlines():
+            with contextlib.suppress(ValueError, KeyError):  # cut off by a crash
+                if json.loads(line)["step"] <= start:
+                    kept.append(line)
+    write_atomically(file, "".join(f"{line}\n" for line in kept).encode())
 
-            def write(line: Progress) -> None:
-                stream.write(json.dumps(line.__dict__) + "\n")
-                stream.flush()
 
-            yield write
+def _log(file: Path, line: Progress) -> None:
+    with writing(file), file.open("a") as stream:
+        stream.write(json.dumps(line.__dict__) + "\n")
+
+
+def _any(accelerator: Accelerator, flag: bool) -> bool:
+    total = accelerator.reduce(torch.tensor(float(flag), device=accelerator.device), "sum")
+    return bool(total > 0)
 
 
 @contextmanager

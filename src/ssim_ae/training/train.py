@@ -38,7 +38,8 @@ from ssim_ae.training.calibrate import calibrated
 from ssim_ae.training.checkpoint import STATE, WEIGHTS, load_weights, save_weights
 from ssim_ae.training.loop import Progress, collapse, fit, start_accelerator
 
-ZOO_PICTURES = 64  # training pictures that the zoo's percentile thresholds are taken from
+SPLIT = "split.json"  # which pictures were trained on, which held out
+ZOO_PICTURES, ZOO_SIDE = 64, 1024  # pictures, and pixels of each, behind percentile thresholds
 
 
 @dataclass
@@ -59,7 +60,7 @@ def train(
     preset: str | None = None,
     *,
     config: str | Path | None = None,
-    changes: Sequence[str] | Mapping[str, Any] = (),
+    changes: Sequence[str | tuple[str, Any]] | Mapping[str, Any] = (),
     output: str | Path | None = None,
     overwrite: bool = False,
     resume: bool = False,
@@ -95,14 +96,26 @@ def train(
         _require_free(run, overwrite)
     files = training_pictures(dataset)
     groups = group_names(files, settings.group)
+    before = _trained_by(init_from)
+    seen = {f for f in files if before and picture_fingerprint(f) in before}
     train_files, held_files = hold_out(
-        files, settings.held_out, settings.false_reject_rate, groups, settings.seed
+        files, settings.held_out, settings.false_reject_rate, groups, settings.seed, seen
     )
+    split = {
+        name: {f.name: picture_fingerprint(f) for f in chosen}
+        for name, chosen in (("train", train_files), ("held_out", held_files))
+    }
+    if resume and split != json.loads((run / SPLIT).read_text()):
+        raise InputError(
+            f"{dataset}: its pictures are not those that {run} was started with ({SPLIT} there "
+            "lists them): name the same dataset, or start a new run"
+        )
     on_note(
         f"{len(files)} good pictures: training on {len(train_files)}, "
         f"{len(held_files)} held out for the thresholds"
     )
-    preparation = Preparation(settings.color, settings.resize, settings.centre_crop)
+    # patches come from the whole picture; the centre crop is for inspection
+    preparation = Preparation(settings.color, settings.resize, None)
     memory = psutil.virtual_memory().available // 2
     store = PictureStore(train_files, preparation, settings.tile, memory)
     if not store.in_memory:
@@ -127,6 +140,7 @@ def train(
             _remove(run)
         require_writable(run)
         save_settings(settings, run / "config.yaml", ssim_ae.__version__)
+        write_atomically(run / SPLIT, (json.dumps(split, indent=1) + "\n").encode())
     accelerator.wait_for_everyone()
     report = fit(network, store, held_out, settings, run, accelerator, resume, on_progress)
     if not accelerator.is_main_process:
@@ -135,7 +149,7 @@ def train(
     warning = collapse(report)
     if warning:
         on_note(warning)
-    trained = sorted({picture_fingerprint(f) for f in train_files})
+    trained = sorted({*split["train"].values(), *before})
     record = _write_run(network.cpu().eval(), settings, store, run, trained, warning)
     detector = Detector.load(run)
     held_groups = group_names(held_files, settings.group)
@@ -145,7 +159,9 @@ def train(
     write_detector(detector.file.read_bytes(), record, detector.file)
     for note in notes:
         on_note(note)
-    write_atomically(run / "training.json", (json.dumps(report, indent=1) + "\n").encode())
+    write_atomically(
+        run / "training.json", (json.dumps(report, indent=1, allow_nan=False) + "\n").encode()
+    )
     return Run(run, record, report, notes)
 
 
@@ -192,7 +208,7 @@ def _zoo_scales(network: Autoencoder, settings: Settings, store: PictureStore) -
     """Each term divided by the zoo's threshold for it, so that the map's threshold is 1.
 
     A threshold is fixed by the settings or the ``percent`` percentile of that residual over
-    training pictures (the zoo takes all of them, we take up to 64, evenly spaced).
+    training pictures: up to 64, evenly spaced; of large ones the upper left 1024x1024 pixels.
     """
     zoo = settings.zoo
     assert zoo is not None
@@ -201,7 +217,7 @@ def _zoo_scales(network: Autoencoder, settings: Settings, store: PictureStore) -
     counts = [np.zeros(value_bins.BINS, np.int64) for _ in settings.residual.terms]
     for index in chosen:
         pictures, where = store.take(index[None])
-        picture = Inspector.picture(pictures[where])
+        picture = Inspector.picture(pictures[where][:, :ZOO_SIDE, :ZOO_SIDE])
         maps = inspector.residual.terms(picture, inspector.reconstruct(picture))
         for bins, term_map in zip(counts, maps, strict=True):
             value_bins.count(bins, term_map.numpy())
@@ -216,6 +232,13 @@ def _zoo_scales(network: Autoencoder, settings: Settings, store: PictureStore) -
         for term, bins in zip(settings.residual.terms, counts, strict=True)
     ]
     return settings.residual.model_copy(update={"terms": terms})
+
+
+def _trained_by(init_from: str | Path | None) -> set[str]:
+    """Fingerprints of the pictures behind the weights that are taken over."""
+    if init_from is None or not (Path(init_from) / "detector.onnx").is_file():
+        return set()
+    return set(Detector.load(init_from).record.trained_on)
 
 
 def _settings_of(run: Path) -> Settings:
