@@ -57,3 +57,13 @@ def test_reference_says_which_folders_it_wants(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 2
     assert "texture_1, texture_2, metal_nut, cable" in done.stderr
+
+
+def test_the_readme_s_table_is_the_committed_result() -> None:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from tables import README, with_tables\n"
+        "text = README.read_text()\n"
+        "assert with_tables(text) == text, 'run python benchmarks/tables.py'\n"
+    )
+    subprocess.run([sys.executable, "-c", code, SCRIPTS], check=True)

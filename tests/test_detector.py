@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from ssim_ae.config import ResidualSettings, ResidualTerm
 from ssim_ae.data.images import Geometry
 from ssim_ae.errors import DetectorError, InputError, PictureError
 from ssim_ae.model.network import Autoencoder
-from ssim_ae.runtime.detector import Inspection
+from ssim_ae.runtime.detector import READ_AHEAD, Inspection
 from ssim_ae.runtime.metadata import read_metadata, replace_metadata
 from ssim_ae.runtime.overlay import overlay
 from ssim_ae.runtime.record import KEY, Record, Thresholds, read_record
@@ -101,6 +102,21 @@ def test_many_files_keep_their_order_and_bad_ones_do_not_stop(
     assert "bad.png" in str(found[1])
     sources = [f.source for f in found if isinstance(f, Inspection)]
     assert sources == [str(f) for f in [good[0], good[1], *good]]
+
+
+def test_files_are_taken_as_they_are_needed(fabric: Path, detector: Detector) -> None:
+    taken = 0
+
+    def endless() -> Iterator[Path]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield fabric / "test" / "good" / "000.png"
+
+    found = detector.inspect_files(endless())
+    for _ in range(3):
+        next(found)
+    assert taken <= 3 + READ_AHEAD + 1  # memory does not grow with the folder
 
 
 def inspection(anomaly_map: np.ndarray, threshold: float) -> Inspection:

@@ -1,9 +1,17 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 from skimage.morphology import disk, opening
 
-from ssim_ae.config import ZooSettings
+from ssim_ae.config import ResidualSettings, ZooSettings
+from ssim_ae.data.images import Preparation
+from ssim_ae.data.patches import PictureStore
 from ssim_ae.evaluation.zoo import PixelTally, verdict_numbers, zoo_mask
+from ssim_ae.model.inspector import Inspector, MedianGrey
+from ssim_ae.model.residuals import Residual
+from ssim_ae.training.zoo_thresholds import zoo_scales
 
 
 def test_border_is_weighted_down() -> None:
@@ -36,6 +44,24 @@ def test_background_is_left_out_but_holes_in_the_object_are_not(
     expected = np.zeros((40, 40), bool)
     expected[8:32, 8:32] = True
     assert np.array_equal(mask, expected)
+
+
+def test_scales_are_percentiles_of_training_residuals(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    files = [tmp_path / f"{i}.png" for i in range(3)]
+    for file in files:
+        Image.fromarray(rng.integers(0, 256, (40, 40), dtype=np.uint8)).save(file)
+    store = PictureStore(files, Preparation("grey", None, None), 16, 1 << 30)
+    settings = ResidualSettings.model_validate({"combine": "max", "terms": [
+        {"kind": "ssim", "sigma": 1.5}, {"kind": "l1"}]})  # fmt: skip
+    inspector = Inspector(MedianGrey(), Residual(settings))
+    found = zoo_scales(inspector, settings, ZooSettings(percent=75, ssim_threshold=0.4), store)
+    pixels = np.stack([np.array(Image.open(f)) for f in files]).astype(np.float64) / 255
+    median = np.stack([np.sort(p.ravel())[(p.size + 1) // 2 - 1] for p in pixels])
+    l1 = np.abs(pixels - median[:, None, None])
+    assert found.terms[0].scale == 0.4
+    assert found.terms[1].scale == pytest.approx(np.quantile(l1, 0.75), rel=5e-3)
+    assert found.terms[1].kind == "l1"
 
 
 def test_numbers() -> None:

@@ -10,13 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 import torch
 
 import ssim_ae
-from ssim_ae import value_bins
-from ssim_ae.config import ResidualSettings, Settings, load_settings, save_settings
+from ssim_ae.config import Settings, load_settings, save_settings
 from ssim_ae.data.images import Preparation
 from ssim_ae.data.layouts import training_pictures
 from ssim_ae.data.patches import PictureStore
@@ -37,9 +35,9 @@ from ssim_ae.runtime.record import (
 from ssim_ae.training.calibrate import calibrated
 from ssim_ae.training.checkpoint import STATE, WEIGHTS, load_weights, save_weights
 from ssim_ae.training.loop import Progress, collapse, fit, start_accelerator
+from ssim_ae.training.zoo_thresholds import zoo_scales
 
 SPLIT = "split.json"  # which pictures were trained on, which held out
-ZOO_PICTURES, ZOO_SIDE = 64, 1024  # pictures, and pixels of each, behind percentile thresholds
 
 
 @dataclass
@@ -180,10 +178,12 @@ def _write_run(
     warning: str | None,
 ) -> Record:
     """Weights, exported graph and the control without a model; thresholds still missing."""
-    if settings.zoo is not None:
-        settings = settings.model_copy(update={"residual": _zoo_scales(network, settings, store)})
-    save_weights(network, run / WEIGHTS)
     inspector = inspector_of(network, settings)
+    if settings.zoo is not None:
+        residual = zoo_scales(inspector, settings.residual, settings.zoo, store)
+        settings = settings.model_copy(update={"residual": residual})
+        inspector = inspector_of(network, settings)
+    save_weights(network, run / WEIGHTS)
     control = Inspector(MedianGrey(), inspector.residual).eval()
     record = Record(
         version=ssim_ae.__version__,
@@ -201,37 +201,6 @@ def _write_run(
     graph = graph_bytes(control, settings.channels, settings.tile)
     write_detector(graph, record.model_copy(update={"trained_on": []}), run / "no_model.onnx")
     return record
-
-
-@torch.inference_mode()
-def _zoo_scales(network: Autoencoder, settings: Settings, store: PictureStore) -> ResidualSettings:
-    """Each term divided by the zoo's threshold for it, so that the map's threshold is 1.
-
-    A threshold is fixed by the settings or the ``percent`` percentile of that residual over
-    training pictures: up to 64, evenly spaced; of large ones the upper left 1024x1024 pixels.
-    """
-    zoo = settings.zoo
-    assert zoo is not None
-    inspector = inspector_of(network, settings)
-    chosen = torch.linspace(0, len(store) - 1, min(len(store), ZOO_PICTURES)).long()
-    counts = [np.zeros(value_bins.BINS, np.int64) for _ in settings.residual.terms]
-    for index in chosen:
-        pictures, where = store.take(index[None])
-        picture = Inspector.picture(pictures[where][:, :ZOO_SIDE, :ZOO_SIDE])
-        maps = inspector.residual.terms(picture, inspector.reconstruct(picture))
-        for bins, term_map in zip(counts, maps, strict=True):
-            value_bins.count(bins, term_map.numpy())
-    fixed = {"ssim": zoo.ssim_threshold, "l1": zoo.l1_threshold}
-    terms = [
-        term.model_copy(
-            update={
-                "scale": fixed[term.kind]
-                or max(1e-6, value_bins.quantile(bins, 1 - zoo.percent / 100))
-            }
-        )
-        for term, bins in zip(settings.residual.terms, counts, strict=True)
-    ]
-    return settings.residual.model_copy(update={"terms": terms})
 
 
 def _trained_by(init_from: str | Path | None) -> set[str]:

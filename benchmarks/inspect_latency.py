@@ -1,0 +1,236 @@
+"""How long an inspection takes, and what less work costs in quality.
+
+    python benchmarks/inspect_latency.py RUN DATASET [--strip PICTURE] [--json]
+
+RUN is a trained run, DATASET its dataset with test pictures. Engines run in turn, medians of seven
+rounds. Prints one object: latency of a 256x256 picture and of a strip for torch eager, ONNX Runtime
+and OpenVINO; the share of the network in the graph's time; a table of strides; int8; a folder of
+1,000 pictures against the engine alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from machine import describe_machine, sgemm_gflops
+from ssim_ae import evaluate
+from ssim_ae.data.layouts import test_pictures, training_pictures
+from ssim_ae.deploy.onnx import graph_bytes
+from ssim_ae.model.network import Autoencoder
+from ssim_ae.runtime.detector import Detector
+from ssim_ae.runtime.record import Record, read_record, write_detector
+from ssim_ae.training.checkpoint import load_weights
+from ssim_ae.training.train import inspector_of
+
+ROUNDS = 7
+STRIDES = (16, 32, 48, 64, 96, 128)
+FOLDER = 1000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("--strip", type=Path)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    detector = Detector.load(arguments.run)
+    files = [t.file for t in test_pictures(arguments.dataset)]
+    picture = detector.record.preparation.read(files[0])[0]
+    result: dict[str, Any] = {
+        "machine": describe_machine(),
+        "picture": latency(arguments.run, picture),
+        "graph": share_of_the_network(arguments.run, picture),
+        "strides": strides(arguments.run, arguments.dataset),
+        "int8": int8(arguments.run, arguments.dataset),
+        "folder": folder(detector, files),
+    }
+    if arguments.strip is not None:
+        strip = detector.record.preparation.read(arguments.strip)[0]
+        result["strip"] = latency(arguments.run, strip)
+    print(json.dumps(result) if arguments.json else json.dumps(result, indent=1))
+
+
+def network_of(run: Path, record: Record) -> Autoencoder:
+    s = record.settings
+    network = Autoencoder(s.tile, s.channels, s.latent, s.first_layer_channels).eval()
+    load_weights(network, run / "model.safetensors")
+    return network
+
+
+def in_turn(work: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
+    """Median milliseconds of each, taken in turn after one unmeasured call."""
+    seconds: dict[str, list[float]] = {name: [] for name in work}
+    for call in work.values():
+        call()
+    for _ in range(rounds):
+        for name, call in work.items():
+            began = time.perf_counter()
+            call()
+            seconds[name].append(time.perf_counter() - began)
+    return {name: round(1e3 * statistics.median(s), 1) for name, s in seconds.items()}
+
+
+def latency(run: Path, picture: np.ndarray) -> dict[str, Any]:
+    """One picture, score and map out."""
+    record = Detector.load(run).record
+    eager = inspector_of(network_of(run, record), record.settings)
+    last = inspector_of(
+        network_of(run, record).to(memory_format=torch.channels_last), record.settings
+    )
+    batch = torch.from_numpy(picture[None].copy())
+
+    def torch_call(inspector: torch.nn.Module) -> Callable[[], object]:
+        def call() -> object:
+            with torch.inference_mode():
+                return inspector(batch)
+
+        return call
+
+    engines = {e: Detector.load(run, e) for e in ("onnxruntime", "openvino")}
+    ms = in_turn(
+        {
+            "torch_eager": torch_call(eager),
+            "torch_channels_last": torch_call(last),
+            **{e: (lambda d=d: d.measure(picture)) for e, d in engines.items()},
+        }
+    )
+    return {
+        "size": list(picture.shape[:2]),
+        "sgemm_gflops": round(sgemm_gflops(), 1),
+        "ms": ms,
+        "times_faster_than_torch_eager": {
+            e: round(ms["torch_eager"] / ms[e], 2) for e in engines
+        },
+    }  # fmt: skip
+
+
+def share_of_the_network(run: Path, picture: np.ndarray) -> dict[str, float]:
+    """Milliseconds of a run with every tile left as it is, beside the whole graph."""
+    detector = Detector.load(run)
+    s = detector.record.settings
+    without = inspector_of(network_of(run, detector.record), s)
+    without.reconstruct.network = torch.nn.Identity()
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / "detector.onnx"
+        write_detector(graph_bytes(without, s.channels, s.tile), detector.record, file)
+        rest = Detector.load(file)
+        ms = in_turn(
+            {
+                "whole": lambda: detector.measure(picture),
+                "without_the_network": lambda: rest.measure(picture),
+            }
+        )
+    return {**ms, "share_without_the_network": round(ms["without_the_network"] / ms["whole"], 3)}
+
+
+def strides(run: Path, dataset: Path) -> list[dict[str, Any]]:
+    """The same weights at other strides: milliseconds against quality."""
+    record = Detector.load(run).record
+    network = network_of(run, record)
+    rows, detectors = [], {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for stride in STRIDES:
+            settings = record.settings.model_copy(update={"stride": stride})
+            graph = graph_bytes(inspector_of(network, settings), settings.channels, settings.tile)
+            file = Path(scratch) / str(stride) / "detector.onnx"
+            write_detector(graph, record.model_copy(update={"settings": settings}), file)
+            detectors[stride] = Detector.load(file)
+        picture = record.preparation.read(test_pictures(dataset)[0].file)[0]
+        ms = in_turn(
+            {str(k): (lambda d=d: d.measure(picture)) for k, d in detectors.items()}
+        )  # fmt: skip
+        for stride, detector in detectors.items():
+            metrics = evaluate(detector.file, dataset, Path(scratch) / f"{stride}_e").metrics
+            keys = ("pixel_auroc", "aupro_30", "image_auroc")
+            row = {"stride": stride, "ms": ms[str(stride)], **{k: metrics[k] for k in keys}}
+            rows.append({**row, "time_of_stride_32": round(ms[str(stride)] / ms["32"], 3)})
+    return rows
+
+
+def int8(run: Path, dataset: Path) -> dict[str, Any]:
+    """Post-training static quantization, calibrated on held-out good pictures."""
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    detector = Detector.load(run)
+    held = set(json.loads((run / "split.json").read_text())["held_out"])
+    files = [f for f in training_pictures(dataset) if f.name in held][:16]
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.left = iter(files)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            file = next(self.left, None)
+            if file is None:
+                return None
+            return {"image": detector.record.preparation.read(file)[0][None]}
+
+    with tempfile.TemporaryDirectory() as scratch:
+        plain, ready, done = (Path(scratch) / n for n in ("a.onnx", "b.onnx", "c.onnx"))
+        plain.write_bytes(detector.file.read_bytes())
+        quant_pre_process(plain, ready, skip_symbolic_shape=True)
+        quantize_static(
+            ready, done, Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
+            op_types_to_quantize=["Conv", "ConvTranspose"], weight_type=QuantType.QInt8,
+        )  # fmt: skip
+        folder = Path(scratch) / "int8"
+        record = read_record(plain.read_bytes(), plain)
+        write_detector(done.read_bytes(), record, folder / "detector.onnx")
+        picture = detector.record.preparation.read(files[0])[0]
+        calls: dict[str, Callable[[], object]] = {}
+        for engine in ("onnxruntime", "openvino"):
+            for name, source in (("float32", run), ("int8", folder)):
+                loaded = Detector.load(source, engine)
+                calls[f"{engine} {name}"] = lambda d=loaded: d.measure(picture)
+        ms = in_turn(calls)
+        keys = ("pixel_auroc", "aupro_30", "image_auroc")
+        quality = {
+            name: {k: m[k] for k in keys}
+            for name, m in (
+                ("float32", evaluate(run, dataset, Path(scratch) / "f").metrics),
+                ("int8", evaluate(folder, dataset, Path(scratch) / "i").metrics),
+            )
+        }
+        size = {"float32": plain.stat().st_size, "int8": done.stat().st_size}
+    return {"ms": ms, "quality": quality, "bytes": size}
+
+
+def folder(detector: Detector, files: list[Path]) -> dict[str, Any]:
+    """A folder of 1,000 pictures against the engine alone on pictures in memory."""
+    many = list(islice(cycle(files), FOLDER))
+    pixels = [detector.record.preparation.read(f)[0] for f in files]
+    began = time.perf_counter()
+    for _ in detector.inspect_files(many):
+        pass
+    middle = time.perf_counter()
+    for picture in islice(cycle(pixels), FOLDER):
+        detector.measure(picture)
+    end = time.perf_counter()
+    return {
+        "pictures": FOLDER,
+        "seconds_from_files": round(middle - began, 2),
+        "seconds_engine_alone": round(end - middle, 2),
+        "share_of_the_engine": round((end - middle) / (middle - began), 3),
+    }
+
+
+if __name__ == "__main__":
+    main()
