@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssim_ae.model.network import Autoencoder, initialize, parameter_count
+from ssim_ae.model.network import Autoencoder, LastLayer, initialize, parameter_count
 
 
 def test_parameter_counts_of_the_reference() -> None:
@@ -72,3 +72,24 @@ def test_kaiming_keeps_the_signal_s_size_where_xavier_loses_it() -> None:
 
     assert 0.1 < spread("kaiming") < 3
     assert spread("xavier") < spread("kaiming") / 20
+
+
+@pytest.mark.parametrize(("tile", "channels"), [(128, 1), (256, 3)])
+def test_equals_the_plain_layers_in_value_and_gradients(tile: int, channels: int) -> None:
+    torch.manual_seed(0)
+    network = Autoencoder(tile, channels, latent=6, first_layer_channels=4).double()
+    fast, plain = network.decoder[-2], nn.ConvTranspose2d(4, channels, 4, 2, 1).double()
+    assert isinstance(fast, LastLayer)
+    with torch.no_grad():
+        fast.bias.uniform_()
+    plain.load_state_dict(fast.state_dict())
+    x = torch.rand(2, 4, 9, 7, dtype=torch.float64)
+    ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    a, b = fast(ours), plain(theirs)
+    torch.testing.assert_close(a, b, atol=1e-12, rtol=1e-9)
+    weights = torch.rand_like(a)
+    (a * weights).sum().backward()
+    (b * weights).sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-12, rtol=1e-9)
+    torch.testing.assert_close(fast.weight.grad, plain.weight.grad, atol=1e-12, rtol=1e-9)
+    torch.testing.assert_close(fast.bias.grad, plain.bias.grad, atol=1e-12, rtol=1e-9)
