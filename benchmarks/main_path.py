@@ -33,7 +33,7 @@ RUNS: dict[str, tuple[str, str, list[str]]] = {
         "aitex_fabric_01", "reference-texture", [*STRIPS, "--set", "steps=300"],
     ),
     "screw object": ("mvtec_screw_512", "object", []),
-    "screw reference": ("mvtec_screw_512", "reference-object", ["--set", "steps=60"]),
+    "screw reference": ("mvtec_screw_512", "reference-object", ["--set", "steps=30"]),
 }  # fmt: skip
 
 
