@@ -32,6 +32,7 @@ from ssim_ae.runtime.record import (
     sha256,
     write_detector,
 )
+from ssim_ae.training.allocator import keep_freed_memory
 from ssim_ae.training.calibrate import calibrated
 from ssim_ae.training.checkpoint import STATE, WEIGHTS, load_weights, save_weights
 from ssim_ae.training.loop import Progress, collapse, fit, start_accelerator
@@ -123,6 +124,7 @@ def train(
         )
     held_out = PictureStore(held_files, preparation, settings.tile, memory // 4)
 
+    keep_freed_memory()
     torch.manual_seed(settings.seed)
     network = Autoencoder(
         settings.tile, settings.channels, settings.latent, settings.first_layer_channels
