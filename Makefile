@@ -13,6 +13,10 @@ test: lint
 test-all: lint
 	$(BIN)/pytest -q -m "long or not long"
 
+# one training step beside a plain one; the other benchmarks need pictures, see their heads
+bench: install
+	$(BIN)/python benchmarks/train_step.py
+
 lint: install
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
