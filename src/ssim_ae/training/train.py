@@ -207,9 +207,12 @@ def _write_run(
 
 def _trained_by(init_from: str | Path | None) -> set[str]:
     """Fingerprints of the pictures behind the weights that are taken over."""
-    if init_from is None or not (Path(init_from) / "detector.onnx").is_file():
+    if init_from is None:
         return set()
-    return set(Detector.load(init_from).record.trained_on)
+    folder = Path(init_from) if Path(init_from).is_dir() else Path(init_from).parent
+    if not (folder / "detector.onnx").is_file():
+        return set()
+    return set(Detector.load(folder).record.trained_on)
 
 
 def _settings_of(run: Path) -> Settings:
