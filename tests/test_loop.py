@@ -114,3 +114,12 @@ def test_batch_size_must_divide_among_processes(
     monkeypatch.setattr(type(accelerator), "num_processes", property(lambda _: 2))
     with pytest.raises(InputError, match="multiple of 2"):
         start_accelerator(s)
+
+
+def test_clipping_changes_a_training_only_when_set(fabric: Path, tmp_path: Path) -> None:
+    plain, _ = fitted(fabric, tmp_path / "a", settings("steps=3", "clip_gradient=none"))
+    loose, _ = fitted(fabric, tmp_path / "b", settings("steps=3", "clip_gradient=1000"))
+    tight, report = fitted(fabric, tmp_path / "c", settings("steps=3", "clip_gradient=0.001"))
+    assert equal(plain, loose)
+    assert not equal(plain, tight)
+    assert 0 < report["loss"] < 2

@@ -91,6 +91,7 @@ class Settings(_Section):
     batch_size: int = Field(32, ge=1, le=4096)
     learning_rate: float = Field(2e-3, gt=0, le=1)
     weight_decay: float = Field(1e-5, ge=0, le=1)
+    clip_gradient: float | None = Field(None, gt=0, description="largest norm; none: no clipping")
     schedule: Literal["one-cycle", "constant"] = "one-cycle"
     precision: Literal["float32", "bf16", "fp16"] = "float32"
     device: Literal["auto", "cpu"] = "auto"

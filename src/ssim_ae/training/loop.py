@@ -152,6 +152,8 @@ def fit(
             loss = ssim_loss(reconstruction, patches)
             optimizer.zero_grad()
             accelerator.backward(loss)
+            if settings.clip_gradient is not None:
+                accelerator.clip_grad_norm_(prepared.parameters(), settings.clip_gradient)
             optimizer.step()
             losses.append(loss.detach())
             now = time.monotonic()
