@@ -38,7 +38,7 @@ class PlainSsimLoss(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        x = torch.arange(11.0) - 5
+        x = torch.arange(11, dtype=torch.float64) - 5
         g = torch.exp(-(x**2) / (2 * 1.5**2))
         g = g / g.sum()
         window = torch.outer(g, g).expand(channels, 1, 11, 11).contiguous()

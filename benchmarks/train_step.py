@@ -3,16 +3,21 @@
     python benchmarks/train_step.py [--json] [--all]
 
 Ours is what `ssim-ae train` runs. Plain is benchmarks/plain.py. MindSpore (graph mode, its own
-nn.SSIM) is measured when it is installed. `--all` adds small batches and the 256x256 RGB network.
+nn.SSIM) is measured when it is installed. Each has a process of its own, because allocators and
+thread pools are settings of a process; they work in turn, never at once. `--all` adds bf16, small
+batches and the 256x256 RGB network.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -21,84 +26,117 @@ from machine import describe_machine, sgemm_gflops
 from plain import PlainSsimLoss, flops, plain_network
 from ssim_ae.model.network import Autoencoder
 from ssim_ae.model.ssim import ssim_loss
+from ssim_ae.training.allocator import keep_freed_memory
 
-ROUNDS = 5
+ROUNDS = 7
+OTHERS = (
+    (128, 1, 100, 32, ("ours", "plain")),
+    (128, 1, 100, 16, ("ours", "plain")),
+    (256, 3, 500, 32, ("ours", "plain")),
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--all", action="store_true", help="also batches 16, 32 and 256x256 RGB")
+    parser.add_argument("--all", action="store_true", help="also bf16, small batches, 256x256 RGB")
+    parser.add_argument("--worker", nargs=5, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    result = {"machine": describe_machine(), **compare(128, 1, 100, 128, plain=True)}
-    if mindspore := mindspore_step(128):
-        rate, speeds = mindspore, []
-        for _ in range(3):
-            speeds.append(rate())
-        result["mindspore_patches_per_second"] = round(statistics.median(speeds), 2)
-        result["speedup_over_mindspore"] = round(
-            result["patches_per_second"] / result["mindspore_patches_per_second"], 2
-        )
+    if arguments.worker:
+        name, *numbers = arguments.worker
+        work(name, *map(int, numbers))
+        return
+    names = ["ours", "plain"]
+    if importlib.util.find_spec("mindspore") is not None:
+        names.append("mindspore")
+    if arguments.all:
+        names.append("bf16")
+    result = {"machine": describe_machine(), **compare(128, 1, 100, 128, names)}
     if arguments.all:
         result["others"] = {
-            f"{tile}x{tile}x{channels}, batch {batch}": compare(tile, channels, latent, batch)
-            for tile, channels, latent, batch in (
-                (128, 1, 100, 16), (128, 1, 100, 32), (256, 3, 500, 16), (256, 3, 500, 64),
-            )
-        }  # fmt: skip
-    if arguments.json:
-        print(json.dumps(result))
-    else:
-        print(json.dumps(result, indent=1))
+            f"{tile}x{tile}x{channels}, batch {batch}": compare(tile, channels, latent, batch, who)
+            for tile, channels, latent, batch, who in OTHERS
+        }
+    print(json.dumps(result) if arguments.json else json.dumps(result, indent=1))
 
 
 def compare(
-    tile: int, channels: int, latent: int, batch: int, plain: bool = False
+    tile: int, channels: int, latent: int, batch: int, names: Sequence[str]
 ) -> dict[str, Any]:
     """Median rates of alternating rounds, with the machine's sgemm rate in each round."""
-    ours, theirs = our_step(tile, channels, latent, batch), None
-    if plain:
-        theirs = plain_step(tile, channels, latent, batch)
-    rates: dict[str, list[float]] = {"ours": [], "plain": [], "sgemm": []}
-    ours(), theirs and theirs()  # type: ignore[func-returns-value]
-    for _ in range(ROUNDS):
-        rates["sgemm"].append(sgemm_gflops(repeats=3))
-        rates["ours"].append(batch / timed(ours))
-        if theirs:
-            rates["plain"].append(batch / timed(theirs))
+    workers = {name: start(name, tile, channels, latent, batch) for name in names}
+    rates: dict[str, list[float]] = {name: [] for name in names}
+    sgemm: list[float] = []
+    for turn in range(ROUNDS + 1):
+        sgemm.append(sgemm_gflops(repeats=3))
+        for name, worker in workers.items():
+            seconds = one_step(worker)
+            if turn:  # the first one warms up
+                rates[name].append(batch / seconds)
+    for worker in workers.values():
+        worker.communicate()
     gflop = flops(plain_network(tile, channels, latent), channels, tile) / 1e9
-    fractions = [r * gflop / s for r, s in zip(rates["ours"], rates["sgemm"], strict=True)]
+    fractions = [r * gflop / s for r, s in zip(rates["ours"], sgemm[1:], strict=True)]
     result = {
         "patches_per_second": round(statistics.median(rates["ours"]), 2),
-        "sgemm_gflops": round(statistics.median(rates["sgemm"]), 1),
+        "sgemm_gflops": round(statistics.median(sgemm), 1),
         "gflop_per_patch": round(gflop, 4),
         "fraction_of_roof": round(statistics.median(fractions), 3),
     }
-    if theirs:
-        speedups = [a / b for a, b in zip(rates["ours"], rates["plain"], strict=True)]
-        result["plain_patches_per_second"] = round(statistics.median(rates["plain"]), 2)
-        result["speedup_over_plain"] = round(statistics.median(speedups), 2)
+    for name in names[1:]:
+        ratios = [a / b for a, b in zip(rates["ours"], rates[name], strict=True)]
+        result[f"{name}_patches_per_second"] = round(statistics.median(rates[name]), 2)
+        result[f"speedup_over_{name}"] = round(statistics.median(ratios), 2)
     return result
 
 
-def timed(step: Callable[[], None]) -> float:
-    began = time.perf_counter()
-    step()
-    return time.perf_counter() - began
+def start(name: str, *numbers: int) -> subprocess.Popen[str]:
+    """A process that makes one step for every line it is sent."""
+    command = [sys.executable, __file__, "--worker", name, *map(str, numbers)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def our_step(tile: int, channels: int, latent: int, batch: int) -> Callable[[], None]:
+def one_step(worker: subprocess.Popen[str]) -> float:
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    worker.stdin.write("step\n")
+    worker.stdin.flush()
+    for line in worker.stdout:
+        if line.startswith("seconds "):  # a framework may print of itself
+            return float(line.split()[1])
+    raise SystemExit("error: a worker ended early: see its message above")
+
+
+def work(name: str, tile: int, channels: int, latent: int, batch: int) -> None:
+    """Make a step for every line on stdin, tell its seconds."""
+    step = STEPS[name](tile, channels, latent, batch)
+    for _ in sys.stdin:
+        began = time.perf_counter()
+        step()
+        print("seconds", time.perf_counter() - began, flush=True)
+
+
+def our_step(
+    tile: int, channels: int, latent: int, batch: int, bf16: bool = False
+) -> Callable[[], None]:
+    keep_freed_memory()
     network = Autoencoder(tile, channels, latent).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-4, weight_decay=1e-5, fused=True)
     patches = torch.rand(batch, channels, tile, tile).to(memory_format=torch.channels_last)
 
     def step() -> None:
-        loss = ssim_loss(network(patches), patches)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+            reconstruction = network(patches)
+        loss = ssim_loss(reconstruction, patches)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
 
     return step
+
+
+def bf16_step(tile: int, channels: int, latent: int, batch: int) -> Callable[[], None]:
+    return our_step(tile, channels, latent, batch, bf16=True)
 
 
 def plain_step(tile: int, channels: int, latent: int, batch: int) -> Callable[[], None]:
@@ -114,17 +152,16 @@ def plain_step(tile: int, channels: int, latent: int, batch: int) -> Callable[[]
     return step
 
 
-def mindspore_step(batch: int) -> Callable[[], float] | None:
-    """Patches per second of MindSpore's own network, SSIM and Adam on the CPU, graph mode."""
-    try:
-        import mindspore as ms
-        from mindspore import nn, ops
-    except ImportError:
-        return None
+def mindspore_step(tile: int, channels: int, d: int, batch: int) -> Callable[[], None]:
+    """MindSpore's own network, SSIM and Adam on the CPU, graph mode; 128x128 grey only."""
+    import mindspore as ms
     import numpy as np
+    from mindspore import nn, ops
+
+    assert (tile, channels) == (128, 1)
 
     ms.set_context(mode=ms.GRAPH_MODE)
-    f, d = 32, 100
+    f = 32
     down = [(1, f, 4, 2), (f, f, 4, 2), (f, f, 3, 1), (f, 2 * f, 4, 2), (2 * f, 2 * f, 3, 1),
             (2 * f, 4 * f, 4, 2), (4 * f, 2 * f, 3, 1), (2 * f, f, 3, 1)]  # fmt: skip
     up = [(f, 2 * f, 3, 1), (2 * f, 4 * f, 3, 1), (4 * f, 2 * f, 4, 2), (2 * f, 2 * f, 3, 1),
@@ -151,14 +188,19 @@ def mindspore_step(batch: int) -> Callable[[], float] | None:
     trainer = nn.TrainOneStepCell(Loss(), nn.Adam(network.trainable_params(), 2e-4))
     trainer.set_train()
     patches = ms.Tensor(np.random.default_rng(0).random((batch, 1, 128, 128), np.float32))
-    trainer(patches).asnumpy()
 
-    def rate() -> float:
-        began = time.perf_counter()
+    def step() -> None:
         trainer(patches).asnumpy()
-        return batch / (time.perf_counter() - began)
 
-    return rate
+    return step
+
+
+STEPS: dict[str, Callable[[int, int, int, int], Callable[[], None]]] = {
+    "ours": our_step,
+    "bf16": bf16_step,
+    "plain": plain_step,
+    "mindspore": mindspore_step,
+}
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ def main() -> None:
         extras = [x for e in ("train", "openvino", "parquet") for x in ("--extra", e)]
         subprocess.run(
             ["uv", "pip", "compile", "pyproject.toml", *extras, "--group", "dev", "--universal",
-             "--python-version", "3.11", "--generate-hashes", "--no-emit-index-url",
-             "--no-header", "--no-annotate", "--constraints", pin, "--output-file", out, "--quiet"],
+             "--python-version", "3.11", "--generate-hashes", "--no-header", "--no-annotate",
+             "--constraints", pin, "--output-file", out, "--quiet"],
             cwd=HERE.parent, check=True,
         )  # fmt: skip
         entries = re.split(r"\n(?=[a-z])", out.read_text().strip())

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +12,9 @@ from ssim_ae.errors import PictureError
 RAMP = (np.arange(40 * 30) % 251).reshape(30, 40).astype(np.uint8)
 
 
-def save(tmp_path: Path, image: Image.Image, name: str = "p.png", **options: object) -> Path:
+def save(tmp_path: Path, image: Image.Image, name: str = "p.png", **options: Any) -> Path:
     file = tmp_path / name
-    image.save(file, **options)  # type: ignore[arg-type]
+    image.save(file, **options)
     return file
 
 

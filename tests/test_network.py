@@ -2,7 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from ssim_ae.model.network import Autoencoder, LastLayer, initialize, parameter_count
+from plain import PlainSsimLoss, plain_network
+from ssim_ae.model.layers import LastLayer, Transposed
+from ssim_ae.model.network import Autoencoder, initialize, parameter_count
+from ssim_ae.model.ssim import ssim_loss
 
 
 def test_parameter_counts_of_the_reference() -> None:
@@ -74,22 +77,87 @@ def test_kaiming_keeps_the_signal_s_size_where_xavier_loses_it() -> None:
     assert spread("xavier") < spread("kaiming") / 20
 
 
-@pytest.mark.parametrize(("tile", "channels"), [(128, 1), (256, 3)])
-def test_equals_the_plain_layers_in_value_and_gradients(tile: int, channels: int) -> None:
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("training", [True, False])
+def test_last_layer_equals_a_transposed_convolution(channels: int, training: bool) -> None:
     torch.manual_seed(0)
-    network = Autoencoder(tile, channels, latent=6, first_layer_channels=4).double()
-    fast, plain = network.decoder[-2], nn.ConvTranspose2d(4, channels, 4, 2, 1).double()
-    assert isinstance(fast, LastLayer)
-    with torch.no_grad():
-        fast.bias.uniform_()
+    fast = LastLayer(4, channels, 4, 2, 1).double().train(training)
+    plain = nn.ConvTranspose2d(4, channels, 4, 2, 1).double()
     plain.load_state_dict(fast.state_dict())
     x = torch.rand(2, 4, 9, 7, dtype=torch.float64)
+    assert_equal_gradients(fast, plain, x, atol=1e-12, rtol=1e-9)
+
+
+def test_transposed_layer_equals_a_transposed_convolution() -> None:
+    torch.manual_seed(0)
+    fast, plain = (
+        Transposed(4, 5, 4, 2, 1).double(), nn.ConvTranspose2d(4, 5, 4, 2, 1).double(),
+    )  # fmt: skip
+    plain.load_state_dict(fast.state_dict())
+    x = torch.rand(2, 4, 9, 7, dtype=torch.float64)
+    assert_equal_gradients(fast, plain, x, atol=1e-12, rtol=1e-9)
+
+
+def assert_equal_gradients(
+    fast: nn.Module, plain: nn.Module, x: torch.Tensor, **tolerance: float
+) -> None:
     ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
     a, b = fast(ours), plain(theirs)
-    torch.testing.assert_close(a, b, atol=1e-12, rtol=1e-9)
+    torch.testing.assert_close(a, b, **tolerance)
     weights = torch.rand_like(a)
     (a * weights).sum().backward()
     (b * weights).sum().backward()
-    torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-12, rtol=1e-9)
-    torch.testing.assert_close(fast.weight.grad, plain.weight.grad, atol=1e-12, rtol=1e-9)
-    torch.testing.assert_close(fast.bias.grad, plain.bias.grad, atol=1e-12, rtol=1e-9)
+    torch.testing.assert_close(ours.grad, theirs.grad, **tolerance)
+    for mine, other in zip(fast.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, other.grad, **tolerance)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "bound"), [(torch.float64, 1e-9), (torch.float32, 1e-3)], ids=["float64", "float32"]
+)
+@pytest.mark.parametrize(("tile", "channels"), [(128, 1), (256, 3)])
+def test_loss_and_every_gradient_equal_the_plain_network_s(
+    tile: int, channels: int, dtype: torch.dtype, bound: float
+) -> None:
+    """The yardstick of benchmarks/train_step.py. Bound: largest difference of a gradient over its
+    largest value; in float32 rounding alone makes 2e-4."""
+    torch.manual_seed(0)
+    fast = Autoencoder(tile, channels, latent=6, first_layer_channels=4)
+    initialize(fast, "kaiming")  # Xavier's gradients are all rounding this early
+    plain = plain_network(tile, channels, latent=6, f=4)
+    plain.load_state_dict(fast.state_dict())
+    patches = torch.rand(2, channels, tile, tile, dtype=dtype)
+    losses = []
+    for network, loss_of in ((fast, ssim_loss), (plain, PlainSsimLoss(channels))):
+        network.to(dtype)
+        loss = loss_of(network(patches), patches)
+        loss.backward()
+        losses.append(float(loss.detach()))
+    assert losses[0] == pytest.approx(losses[1], rel=min(bound, 1e-5))
+    for (name, ours), (_, theirs) in zip(
+        fast.named_parameters(), plain.named_parameters(), strict=True
+    ):
+        assert ours.grad is not None
+        assert theirs.grad is not None
+        difference = (ours.grad - theirs.grad).abs().max() / theirs.grad.abs().max()
+        assert difference < bound, name
+    Autoencoder(tile, channels, latent=6, first_layer_channels=4).load_state_dict(
+        plain.state_dict()
+    )
+
+
+def test_bf16_autocast_trains_the_same_layers() -> None:
+    torch.manual_seed(0)
+    network = Autoencoder(128, 1, latent=6, first_layer_channels=4)
+    initialize(network, "kaiming")
+    patches = torch.rand(2, 1, 128, 128)
+    gradients = []
+    for enabled in (False, True):
+        network.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            reconstruction = network(patches)
+        assert reconstruction.dtype == (torch.bfloat16 if enabled else torch.float32)
+        ssim_loss(reconstruction, patches).backward()
+        gradients.append([p.grad.flatten() for p in network.parameters() if p.grad is not None])
+    full, half = (torch.cat(g) for g in gradients)
+    assert torch.nn.functional.cosine_similarity(full, half, dim=0) > 0.99

@@ -124,9 +124,6 @@ def test_pictures(root: Path) -> list[TestPicture]:
     return found
 
 
-test_pictures.__test__ = False  # type: ignore[attr-defined]
-
-
 def _require_folder(root: Path) -> None:
     if not root.exists():
         raise InputError(f"{root}: does not exist: check the dataset's path")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from ssim_ae.model.layers import LastLayer, Transposed
 
 SLOPE = 0.2  # LeakyReLU
 BOTTLENECK = 8  # side of the last feature map before the latent vector, pixels
@@ -58,7 +58,7 @@ class Autoencoder(nn.Module):
         self.encoder = nn.Sequential(*encoder, nn.Conv2d(f, latent, BOTTLENECK))
         decoder: list[nn.Module] = [nn.ConvTranspose2d(latent, f, BOTTLENECK), _activation()]
         for i, o, k, s in up:
-            layer = nn.ConvTranspose2d(i, o, k, s, 1) if s == 2 else nn.Conv2d(i, o, k, s, 1)
+            layer = Transposed(i, o, k, s, 1) if s == 2 else nn.Conv2d(i, o, k, s, 1)
             decoder += [layer, _activation()]
         self.decoder = nn.Sequential(*decoder, LastLayer(f, channels, 4, 2, 1), nn.Sigmoid())
         self.tile, self.channels = tile, channels
@@ -67,26 +67,6 @@ class Autoencoder(nn.Module):
     def forward(self, patches: Tensor) -> Tensor:
         out: Tensor = self.decoder(self.encoder(patches))
         return out
-
-
-class LastLayer(nn.ConvTranspose2d):
-    """A 4x4 stride-2 transposed convolution, computed as a 3x3 convolution and a pixel shuffle.
-
-    The same weights and the same numbers. A CPU has no fast kernel for a transposed convolution
-    with one or three output channels; output pixel (2y + a, 2x + b) meets the 2x2 taps of phase
-    (a, b), which lie in one corner of a 3x3 window.
-    """
-
-    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        assert self.bias is not None
-        flipped = self.weight.flip(2, 3)
-        phases = [
-            F.pad(flipped[:, :, a::2, b::2], (b, 1 - b, a, 1 - a)) for a in (0, 1) for b in (0, 1)
-        ]
-        kernel = torch.stack(phases, dim=2).permute(1, 2, 0, 3, 4)
-        kernel = kernel.reshape(4 * self.out_channels, self.in_channels, 3, 3)
-        spread = F.conv2d(x, kernel, self.bias.repeat_interleave(4), padding=1)
-        return F.pixel_shuffle(spread, 2)
 
 
 def initialize(network: nn.Module, scheme: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -79,7 +78,7 @@ def read_record(model: bytes, name: object) -> Record:
             "detector.onnx"
         )
     try:
-        found: Any = Record.model_validate_json(entries[KEY])
+        found = Record.model_validate_json(entries[KEY])
     except ValidationError as error:
         version = _claimed_format(entries[KEY])
         if version is not None and version > FORMAT:
@@ -95,7 +94,7 @@ def read_record(model: bytes, name: object) -> Record:
         raise DetectorError(
             f"{name}: detector format {found.format} is newer than {FORMAT}: upgrade ssim-ae"
         )
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def write_detector(graph: bytes, record: Record, file: Path) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from ssim_ae.config import AugmentSettings, Settings
 from ssim_ae.data.patches import PictureStore, batch_seed, draw_patches
@@ -107,7 +108,7 @@ def fit(
         SsimAeError: the loss is not finite.
     """
     main, world = accelerator.is_main_process, accelerator.num_processes
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    convert_conv2d_weight_memory_format(network, torch.channels_last)
     optimizer: torch.optim.Optimizer = torch.optim.AdamW(
         network.parameters(),
         lr=settings.learning_rate,
