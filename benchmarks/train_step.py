@@ -29,6 +29,7 @@ from ssim_ae.model.ssim import ssim_loss
 from ssim_ae.training.allocator import keep_freed_memory
 
 ROUNDS = 7
+SLOW = {"mindspore": 3}  # rounds: a step of its took most of a minute here
 OTHERS = (
     (128, 1, 100, 32, ("ours", "plain")),
     (128, 1, 100, 16, ("ours", "plain")),
@@ -70,6 +71,8 @@ def compare(
     for turn in range(ROUNDS + 1):
         sgemm.append(sgemm_gflops(repeats=3))
         for name, worker in workers.items():
+            if turn > SLOW.get(name, ROUNDS):
+                continue
             seconds = one_step(worker)
             if turn:  # the first one warms up
                 rates[name].append(batch / seconds)
@@ -84,7 +87,7 @@ def compare(
         "fraction_of_roof": round(statistics.median(fractions), 3),
     }
     for name in names[1:]:
-        ratios = [a / b for a, b in zip(rates["ours"], rates[name], strict=True)]
+        ratios = [a / b for a, b in zip(rates["ours"], rates[name], strict=False)]
         result[f"{name}_patches_per_second"] = round(statistics.median(rates[name]), 2)
         result[f"speedup_over_{name}"] = round(statistics.median(ratios), 2)
     return result

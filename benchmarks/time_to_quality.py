@@ -1,0 +1,128 @@
+"""Seconds of training until the pixel AUROC is within 0.005 of what ten times as long reaches.
+
+    SSIM_AE_DATA=<folder> python benchmarks/time_to_quality.py [--only NAME] [--work DIR] [--json]
+
+On aitex_fabric_02, for the `texture` preset and for the reference settings. The preset's learning
+rate follows its number of steps, so every point of its curve is a training of its own; the
+reference's is constant, so its points lie on one training that is resumed again and again. Seconds
+are steps times the median time of a step, since other work on a shared machine would distort a
+sum. Points already in benchmarks/results/time_to_quality.json are kept: it can be stopped and
+continued. Test pictures only measure: nothing is chosen by them here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import statistics
+from pathlib import Path
+from typing import Any
+
+from machine import describe_machine
+from ssim_ae import evaluate, train
+
+RESULTS = Path(__file__).parent / "results"
+RESULT, PICTURE = RESULTS / "time_to_quality.json", RESULTS / "time_to_quality.png"
+DATASET = "aitex_fabric_02"
+STRIPS = ("group", r"^(\d+)_")  # tiles of one strip are held out together
+CLOSE = 0.005
+STEPS: dict[str, list[int]] = {
+    "texture": [25, 50, 100, 200, 300, 600, 1000, 3000, 6000],
+    "reference-texture": [25, 50, 100, 200, 400, 800, 1600, 3200],
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=STEPS)
+    parser.add_argument("--work", type=Path, default=Path("runs/time_to_quality"))
+    parser.add_argument("--json", action="store_true", help="print the result as one line")
+    arguments = parser.parse_args()
+    data = Path(os.environ["SSIM_AE_DATA"]) / DATASET
+    result = json.loads(RESULT.read_text()) if RESULT.exists() else {"curves": {}}
+    result["machine"] = describe_machine()
+    for name in [arguments.only] if arguments.only else STEPS:
+        curve = result["curves"].setdefault(name, [])
+        for steps in STEPS[name]:
+            if steps in [point["steps"] for point in curve]:
+                continue
+            curve.append(measure(name, steps, data, arguments.work))
+            print(name, curve[-1], flush=True)
+            result["summary"] = {n: summary(c) for n, c in result["curves"].items()}
+            RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    draw(result["curves"])
+    print(json.dumps(result) if arguments.json else json.dumps(result["summary"], indent=1))
+
+
+def measure(name: str, steps: int, data: Path, work: Path) -> dict[str, Any]:
+    """Train for so many steps (or go on to them), evaluate."""
+    run = work / name
+    if name == "texture":
+        run = work / f"{name}_{steps}"
+        done = train(data, name, changes=[("steps", steps), STRIPS], output=run, overwrite=True)
+    elif (run / "config.yaml").exists():
+        config = (run / "config.yaml").read_text()
+        changed = re.sub(r"(?m)^steps: \d+$", f"steps: {steps}", config)
+        (run / "config.yaml").write_text(changed)
+        done = train(data, output=run, resume=True)
+    else:
+        done = train(data, name, changes=[("steps", steps), STRIPS], output=run)
+    metrics = evaluate(run, data).metrics
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    batch = done.record.settings.batch_size
+    speed = statistics.median(line["patches_per_second"] for line in lines)
+    return {
+        "steps": steps,
+        "seconds": round(steps * batch / speed, 1),
+        "pixel_auroc": round(metrics["pixel_auroc"], 4),
+        "aupro_30": round(metrics["aupro_30"], 4),
+        "held_out_loss": round(done.report["held_out_loss"], 4),
+    }
+
+
+def summary(curve: list[dict[str, Any]]) -> dict[str, Any]:
+    """The shortest training close to one ten times as long, and the shortest close to the best."""
+    points = sorted(curve, key=lambda p: p["steps"])
+    longest, best = points[-1], max(p["pixel_auroc"] for p in points)
+    tenfold = {
+        p["steps"]: next((q for q in points if q["steps"] >= 10 * p["steps"]), None) for p in points
+    }
+    close = [
+        p for p in points
+        if (q := tenfold[p["steps"]]) and p["pixel_auroc"] >= q["pixel_auroc"] - CLOSE
+    ]  # fmt: skip
+    return {
+        "close_to_ten_times_as_long": close[0] if close else None,
+        "that_training": tenfold[close[0]["steps"]] if close else None,
+        "close_to_the_best": next(p for p in points if p["pixel_auroc"] >= best - CLOSE),
+        "longest": longest,
+    }
+
+
+def draw(curves: dict[str, list[dict[str, Any]]]) -> None:
+    """Both curves in one picture."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
+    for (name, curve), marker in zip(curves.items(), "os", strict=False):
+        points = sorted(curve, key=lambda p: p["steps"])
+        axes.plot(
+            [p["seconds"] for p in points],
+            [p["pixel_auroc"] for p in points],
+            marker=marker,
+            label=name,
+        )
+    axes.set(xscale="log", xlabel="seconds of training (two cores)", ylabel="pixel AUROC")
+    axes.set_title(DATASET)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(PICTURE, dpi=110)
+
+
+if __name__ == "__main__":
+    main()
