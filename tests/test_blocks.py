@@ -3,9 +3,10 @@ import pytest
 import torch
 
 from ssim_ae.config import ResidualSettings, ResidualTerm
-from ssim_ae.model.inspector import Inspector, TiledReconstruction
-from ssim_ae.model.network import Autoencoder
+from ssim_ae.model.inspector import Inspector
+from ssim_ae.model.network import Autoencoder, initialize
 from ssim_ae.model.residuals import Residual
+from ssim_ae.model.tiling import BlendedFeatures, TiledReconstruction
 from ssim_ae.runtime.blocks import Tiling, run_in_blocks
 
 
@@ -53,6 +54,30 @@ def test_blocks_equal_one_pass_at_the_seams(
     assert len(engine.sizes) > 1
     np.testing.assert_allclose(blocks, whole[0], atol=2e-6)
     assert score == pytest.approx(float(scores[0]), abs=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("h", "w", "tile", "stride"),
+    [(1800, 128, 128, 32), (1100, 1011, 128, 16), (1900, 260, 256, 64)],
+)
+def test_blocks_equal_one_pass_with_blended_features(
+    h: int, w: int, tile: int, stride: int
+) -> None:
+    torch.manual_seed(0)
+    network = Autoencoder(tile, 1, latent=4, first_layer_channels=2)
+    initialize(network, "kaiming")  # Xavier's fades: what lies beyond the tile would not show
+    term = ResidualTerm(kind="ssim", sigma=4)
+    graph = Inspector(BlendedFeatures(network, stride), Residual(ResidualSettings(terms=[term])))
+    picture = np.random.default_rng(0).integers(0, 256, (h, w), dtype=np.uint8)
+    engine = Eager(graph)
+    whole, scores = engine.run(picture[None])
+    engine.sizes.clear()
+    blocks, score = run_in_blocks(
+        engine, picture, Tiling(tile, stride, graph.reach), tiles_at_once=20
+    )
+    assert len(engine.sizes) > 1
+    np.testing.assert_allclose(blocks, whole[0], atol=5e-6)
+    assert score == pytest.approx(float(scores[0]), abs=5e-6)
 
 
 def test_a_small_picture_is_one_pass() -> None:

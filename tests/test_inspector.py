@@ -4,9 +4,10 @@ import torch
 from torch import nn
 
 from ssim_ae.config import ResidualSettings, ResidualTerm
-from ssim_ae.model.inspector import Inspector, MedianGrey, TiledReconstruction
-from ssim_ae.model.network import Autoencoder
+from ssim_ae.model.inspector import Inspector, MedianGrey
+from ssim_ae.model.network import Autoencoder, initialize
 from ssim_ae.model.residuals import Residual
+from ssim_ae.model.tiling import BlendedFeatures, TiledReconstruction
 
 TILE = 16
 
@@ -70,3 +71,45 @@ def test_map_and_score(shape: tuple[int, ...]) -> None:
     assert anomaly_map.shape == shape[:3]
     assert torch.equal(score, anomaly_map.flatten(1).max(1).values)
     assert torch.isfinite(anomaly_map).all()
+
+
+def blended(stride: int, tile: int = 128) -> tuple[Autoencoder, BlendedFeatures]:
+    torch.manual_seed(0)
+    network = Autoencoder(tile, 1, latent=6, first_layer_channels=4).double()
+    initialize(network, "kaiming")
+    return network, BlendedFeatures(network, stride).double().eval()
+
+
+def test_blended_features_of_one_tile_are_the_network() -> None:
+    network, whole = blended(32)
+    picture = torch.rand(2, 1, 128, 128, dtype=torch.float64)
+    with torch.inference_mode():
+        torch.testing.assert_close(whole(picture), network(picture), atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize(("h", "w", "stride"), [(256, 288, 32), (250, 261, 64), (129, 400, 16)])
+def test_blended_features_average_the_tiles_first_feature_maps(h: int, w: int, stride: int) -> None:
+    """By hand: a loop over tiles of the mirrored picture, up to the decoder's first layer."""
+    network, whole = blended(stride)
+    picture = torch.rand(1, 1, h, w, dtype=torch.float64)
+    full = [-(-(n - 128) // stride) * stride + 128 for n in (h, w)]
+    mirrored = torch.nn.functional.pad(
+        picture, (0, full[1] - w, 0, full[0] - h), mode="reflect"
+    )  # fmt: skip
+    with torch.inference_mode():
+        features = network.encoder[:-1](mirrored)
+        total = torch.zeros(1, 4, full[0] // 16, full[1] // 16, dtype=torch.float64)
+        count = torch.zeros_like(total)
+        for y in range(0, full[0] // 16 - 7, stride // 16):
+            for x in range(0, full[1] // 16 - 7, stride // 16):
+                latent = network.encoder[-1](features[:, :, y : y + 8, x : x + 8])
+                total[:, :, y : y + 8, x : x + 8] += network.decoder[0](latent)
+                count[:, :, y : y + 8, x : x + 8] += 1
+        expected = network.decoder[1:](total / count)[:, :, :h, :w]
+        torch.testing.assert_close(whole(picture), expected, atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("stride", [8, 24, 144])
+def test_blended_features_need_a_stride_on_their_grid(stride: int) -> None:
+    with pytest.raises(ValueError, match="16 pixels apart"):
+        BlendedFeatures(Autoencoder(128, 1, 4, 2), stride)

@@ -19,7 +19,7 @@ from ssim_ae import zoo_config
 from ssim_ae.errors import SettingsError
 from ssim_ae.files import write_atomically
 
-PRESETS = ("texture", "object", "reference-texture", "reference-object")
+PRESETS = ("texture", "object", "fast", "reference-texture", "reference-object")
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -83,6 +83,7 @@ class Settings(_Section):
     centre_crop: int | None = Field(None, ge=11, description="pixels, after resize")
     tile: Literal[128, 256] = 128
     stride: int = Field(32, ge=1, le=256)
+    blend: Literal["pixels", "features"] = "pixels"
     latent: int = Field(100, ge=1, le=4096)
     first_layer_channels: int = Field(32, ge=1, le=512)
     initialization: Literal["xavier", "kaiming"] = "xavier"
@@ -119,6 +120,11 @@ class Settings(_Section):
             raise ValueError(
                 f"stride is {self.stride}, but tiles of {self.tile} need {self.tile // 16} "
                 f"to {self.tile} (smaller ones do not fit in memory)"
+            )
+        if self.blend == "features" and self.stride % (self.tile // 8):
+            raise ValueError(
+                f"stride is {self.stride}, but blend=features with tiles of {self.tile} needs a "
+                f"multiple of {self.tile // 8}"
             )
         return self
 

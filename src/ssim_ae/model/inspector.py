@@ -1,83 +1,16 @@
 """The one inspection graph: picture -> tiles -> reconstruction -> residual -> anomaly map, score.
 
 Training exports it; calibration, evaluation and inspection run the exported file. Height, width
-and batch stay symbolic: tiling and blending are index arithmetic on the picture's own shape, so
-one file covers every size from one tile upwards.
+and batch stay symbolic, so one file covers every size from one tile upwards (see ``tiling``).
 """
 
 from __future__ import annotations
-
-from math import ceil
 
 import torch
 from torch import Tensor, nn
 
 from ssim_ae.model.residuals import Residual
-
-
-class TiledReconstruction(nn.Module):
-    """Reconstruct overlapping tiles and average them where they overlap.
-
-    Args:
-        network: ``[m, c, tile, tile]`` -> the same shape.
-        tile: side of a tile in pixels.
-        stride: step between tiles; the last row and column lie flush with the border.
-    """
-
-    def __init__(self, network: nn.Module, tile: int, stride: int) -> None:
-        super().__init__()
-        if not 1 <= stride <= tile:
-            raise ValueError(f"stride is {stride}, but tiles of {tile} need 1..{tile}")
-        self.network, self.tile, self.stride = network, tile, stride
-
-    def forward(self, picture: Tensor) -> Tensor:
-        """``[n, c, h, w]`` in 0..1, h and w at least ``tile`` -> the same shape."""
-        n, c, h, w = picture.shape
-        t = self.tile
-        ny, nx = self._count(h), self._count(w)
-        strips = picture.index_select(2, self._pixels(h, ny, picture.device))
-        grid = strips.index_select(3, self._pixels(w, nx, picture.device))
-        tiles = grid.reshape(n, c, ny, t, nx, t).permute(0, 2, 4, 1, 3, 5).reshape(-1, c, t, t)
-        done = self.network(tiles)
-        done = done.reshape(n, ny, nx, c, t, t).permute(0, 3, 1, 4, 2, 5)
-        done = self._blend(done.reshape(n, c, ny * t, nx * t), 2, h, ny)
-        return self._blend(done, 3, w, nx)
-
-    def _count(self, length: int) -> int:
-        return (length - self.tile + self.stride - 1) // self.stride + 1
-
-    def _pixels(self, length: int, count: int, device: torch.device) -> Tensor:
-        """Source index of every pixel of every tile along one axis, ``[count * tile]``."""
-        starts = torch.arange(count, device=device) * self.stride
-        starts = torch.clamp(starts, max=length - self.tile)  # the last one flush with the border
-        return (starts[:, None] + torch.arange(self.tile, device=device)).reshape(-1)
-
-    def _blend(self, tiles: Tensor, axis: int, length: int, count: int) -> Tensor:
-        """Average along one axis: ``count * tile`` -> ``length`` pixels.
-
-        A pixel lies in at most ceil(tile / stride) tiles of the regular grid and in the last,
-        flush one; each of those is one gather, weighted 0 where it does not cover the pixel.
-        """
-        pixel = torch.arange(length, device=tiles.device)
-        nearest = torch.div(pixel, self.stride, rounding_mode="floor")
-        sources: list[Tensor] = []
-        covers: list[Tensor] = []
-        for back in range(ceil(self.tile / self.stride)):
-            index = nearest - back
-            inside = pixel - index * self.stride
-            covers.append((index >= 0) & (index < count - 1) & (inside < self.tile))
-            sources.append(index * self.tile + inside)
-        inside = pixel - (length - self.tile)
-        covers.append(inside >= 0)
-        sources.append((count - 1) * self.tile + inside)
-        weights = torch.stack(covers).to(tiles.dtype)
-        weights = weights / weights.sum(0, keepdim=True)
-        shape = (-1, 1) if axis == 2 else (-1,)
-        total = torch.zeros((), dtype=tiles.dtype, device=tiles.device)
-        for source, weight in zip(sources, weights.unbind(0), strict=True):
-            source = torch.clamp(source, 0, count * self.tile - 1)
-            total = total + tiles.index_select(axis, source) * weight.reshape(shape)
-        return total
+from ssim_ae.model.tiling import BlendedFeatures
 
 
 class MedianGrey(nn.Module):
@@ -111,6 +44,12 @@ class Inspector(nn.Module):
         picture = self.picture(image)
         anomaly_map = self.residual(picture, self.reconstruct(picture))
         return anomaly_map, anomaly_map.amax(dim=(1, 2))
+
+    @property
+    def reach(self) -> int:
+        """How far beyond its tiles a pixel's value looks, pixels."""
+        beyond = self.reconstruct.reach if isinstance(self.reconstruct, BlendedFeatures) else 0
+        return self.residual.reach + beyond
 
     @staticmethod
     def picture(image: Tensor) -> Tensor:

@@ -43,11 +43,11 @@ def ssim_residual(picture: Tensor, reconstruction: Tensor, taps: Tensor) -> Tens
     """
     x, y = picture - 0.5, reconstruction - 0.5  # centred: fewer digits lost in the variances
     c = x.shape[1]
-    moments = blur(torch.cat([x, y, x * x, y * y, x * y], dim=1), taps)
-    mx, my, xx, yy, xy = (moments[:, i * c : (i + 1) * c] for i in range(5))
+    moments = blur(torch.cat([x, y, x * x + y * y, x * y], dim=1), taps)
+    mx, my, squares, xy = (moments[:, i * c : (i + 1) * c] for i in range(4))
     ux, uy = mx + 0.5, my + 0.5
     luminance = (2 * ux * uy + C1) / (ux * ux + uy * uy + C1)
-    structure = (2 * (xy - mx * my) + C2) / (xx - mx * mx + yy - my * my + C2)
+    structure = (2 * (xy - mx * my) + C2) / (squares - mx * mx - my * my + C2)
     radius = taps.shape[0] // 2
     inside = (1 - luminance * structure).mean(dim=1, keepdim=True)
     return F.pad(inside, (radius, radius, radius, radius), mode="replicate")[:, 0]

@@ -22,9 +22,10 @@ from ssim_ae.data.split import group_names, hold_out
 from ssim_ae.deploy.onnx import graph_bytes
 from ssim_ae.errors import InputError
 from ssim_ae.files import require_writable, write_atomically
-from ssim_ae.model.inspector import Inspector, MedianGrey, TiledReconstruction
+from ssim_ae.model.inspector import Inspector, MedianGrey
 from ssim_ae.model.network import Autoencoder, initialize
 from ssim_ae.model.residuals import Residual
+from ssim_ae.model.tiling import BlendedFeatures, TiledReconstruction
 from ssim_ae.runtime.detector import Detector
 from ssim_ae.runtime.record import (
     Record,
@@ -167,8 +168,11 @@ def train(
 
 def inspector_of(network: Autoencoder, settings: Settings) -> Inspector:
     """The one inspection graph of a trained network."""
+    residual = Residual(settings.residual)
+    if settings.blend == "features":
+        return Inspector(BlendedFeatures(network, settings.stride), residual).eval()
     tiled = TiledReconstruction(network, settings.tile, settings.stride)
-    return Inspector(tiled, Residual(settings.residual)).eval()
+    return Inspector(tiled, residual).eval()
 
 
 def _write_run(
@@ -190,7 +194,7 @@ def _write_run(
     record = Record(
         version=ssim_ae.__version__,
         settings=settings,
-        reach=inspector.residual.reach,
+        reach=inspector.reach,
         fingerprints={
             "data": sha256("".join(trained).encode()),
             "weights": sha256((run / WEIGHTS).read_bytes()),
