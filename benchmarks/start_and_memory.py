@@ -1,0 +1,164 @@
+"""Start-up times and peak memory of the commands, each in a process of its own.
+
+    python benchmarks/start_and_memory.py [--only NAME ...] [--json]
+
+Needs no pictures: a fabric is generated. Peak memory is the largest resident set of the process.
+Writes benchmarks/results/start_and_memory.json after each part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from machine import describe_machine
+from ssim_ae.data.synthetic import make_dataset
+
+RESULT = Path(__file__).parent / "results" / "start_and_memory.json"
+TIMES = 7
+SMALL = ["--set", "steps=20"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    result = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    result["machine"] = describe_machine()
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        make_dataset(work / "fabric", train=60, good=10, per_defect=2, size=(256, 256))
+        command("train", work / "fabric", *SMALL, "--output", work / "run")
+        for name in arguments.only:
+            result[name] = PARTS[name](work)
+            print(name, result[name], file=sys.stderr, flush=True)
+            RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result) if arguments.json else json.dumps(result, indent=1))
+
+
+# a child starts with the peak of the process that starts it, so a small one stands in between
+SMALL_PARENT = """
+import json, os, sys, time
+began = time.perf_counter()
+quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+child = os.posix_spawn(sys.executable, sys.argv[1:], os.environ, file_actions=quiet)
+_, status, usage = os.wait4(child, 0)
+print(json.dumps([time.perf_counter() - began, usage.ru_maxrss / 1024]))
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+def command(*words: object, python: Sequence[str] = ("-m", "ssim_ae")) -> dict[str, float]:
+    """Run `ssim-ae` with these words; seconds and peak memory in MiB."""
+    arguments = [sys.executable, *python, *map(str, words)]
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", SMALL_PARENT, *arguments],
+        stdout=subprocess.PIPE, text=True, check=True,
+    )  # fmt: skip
+    seconds, peak = json.loads(done.stdout)
+    return {"seconds": round(seconds, 3), "peak_mib": round(peak)}
+
+
+def repeated(*words: object) -> dict[str, float]:
+    runs = [command(*words) for _ in range(TIMES)]
+    return {key: statistics.median(r[key] for r in runs) for key in runs[0]}
+
+
+def start_up(work: Path) -> dict[str, Any]:
+    """`--help`; `inspect` of one picture in a new process (files in the system's cache)."""
+    picture = next((work / "fabric/test/good").iterdir())
+    return {"help": repeated("--help"), "inspect_one": repeated("inspect", work / "run", picture)}
+
+
+def training(work: Path) -> dict[str, Any]:
+    """The reference's settings, batch 128, 10,000 patches (78 steps), export included."""
+    words = ["train", work / "fabric", "--preset", "reference-texture", "--set", "steps=78"]
+    return {"reference_texture_batch_128": command(*words, "--output", work / "reference")}
+
+
+EXPORT = """
+import sys, time
+from ssim_ae.config import load_settings
+from ssim_ae.deploy.onnx import graph_bytes
+from ssim_ae.model.network import Autoencoder
+from ssim_ae.training.train import inspector_of
+s, _ = load_settings(sys.argv[1])
+network = Autoencoder(s.tile, s.channels, s.latent, s.first_layer_channels)
+began = time.perf_counter()
+graph_bytes(inspector_of(network, s), s.channels, s.tile)
+open(sys.argv[2], "w").write(str(time.perf_counter() - began))
+"""
+
+
+def export(work: Path) -> dict[str, float]:
+    """Seconds of one export of the graph inside a process that has trained."""
+    seconds = {}
+    for preset in ("texture", "fast", "reference-object"):
+        file = work / "seconds"
+        command(preset, file, python=("-c", EXPORT))
+        seconds[preset] = round(float(file.read_text()), 2)
+    return seconds
+
+
+def evaluation(work: Path) -> dict[str, Any]:
+    """100 against 2,000 test pictures."""
+    found = {}
+    for count in (100, 2000):
+        many = work / f"many_{count}"
+        for defect in ("good", "hole"):
+            source = sorted((work / "fabric/test" / defect).iterdir())
+            (many / "test" / defect).mkdir(parents=True)
+            for i in range(count // 2):
+                (many / "test" / defect / f"{i:04}.png").symlink_to(source[i % len(source)])
+        truth = sorted((work / "fabric/ground_truth/hole").iterdir())
+        (many / "ground_truth/hole").mkdir(parents=True)
+        for i in range(count // 2):
+            name = many / "ground_truth/hole" / f"{i:04}_mask.png"
+            name.symlink_to(truth[i % len(truth)])
+        found[str(count)] = command("evaluate", work / "run", many, "--output", work / "out")
+    return found
+
+
+def large_picture(work: Path) -> dict[str, Any]:
+    """One 20,000x20,000 picture at full size, as it is, written as overlay, mask and map too."""
+    side = 20_000
+    picture = Image.open(next((work / "fabric/test/good").iterdir()))
+    tile = np.asarray(picture)
+    times = -(-side // len(tile))
+    Image.fromarray(np.tile(tile, (times, times))[:side, :side]).save(work / "large.png")
+    found = {}
+    for preset, stride in (("fast", 32), ("texture", 128)):
+        run = work / f"full_{preset}"
+        changes = ["--set", "resize=null", "--set", f"stride={stride}"]
+        train = ["train", work / "fabric", "--preset", preset, *SMALL, *changes]
+        command(*train, "--output", run)
+        words = ["inspect", run, work / "large.png"]
+        found[f"{preset}, stride {stride}"] = command(*words)
+        if preset == "fast":
+            written = command(*words, "--output", work / "results")
+            found[f"{preset}, stride {stride}, pictures written"] = written
+    return found
+
+
+PARTS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "start_up": start_up,
+    "export": export,
+    "training": training,
+    "evaluation": evaluation,
+    "large_picture": large_picture,
+}
+
+
+if __name__ == "__main__":
+    main()
