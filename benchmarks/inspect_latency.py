@@ -2,10 +2,12 @@
 
     python benchmarks/inspect_latency.py RUN DATASET [--strip PICTURE] [--json]
 
-RUN is a trained run, DATASET its dataset with test pictures. Engines run in turn, medians of seven
-rounds. Prints one object: latency of a 256x256 picture and of a strip for torch eager, ONNX Runtime
-and OpenVINO; the share of the network in the graph's time; a table of strides; int8; a folder of
-1,000 pictures against the engine alone.
+RUN is a trained run (256x256 pictures, stride 32), DATASET its dataset with test pictures. All
+engines run in turn, medians of seven rounds, with a short rest before each, since an engine's idle
+threads keep a core busy for a while. Prints one object: latency and throughput of a picture and of
+a strip for torch eager, ONNX Runtime and OpenVINO; how far their maps differ; what of the time is
+not the network's; a table of strides and of blend=features; int8; a folder of 1,000 pictures
+against the engine alone.
 """
 
 from __future__ import annotations
@@ -29,12 +31,19 @@ from ssim_ae.data.layouts import test_pictures, training_pictures
 from ssim_ae.deploy.onnx import graph_bytes
 from ssim_ae.model.network import Autoencoder
 from ssim_ae.runtime.detector import Detector
+from ssim_ae.runtime.engines import ENGINES
 from ssim_ae.runtime.record import Record, read_record, write_detector
 from ssim_ae.training.checkpoint import load_weights
 from ssim_ae.training.train import inspector_of
 
 ROUNDS = 7
-STRIDES = (16, 32, 48, 64, 96, 128)
+REST = 0.05  # seconds
+BATCH = 4  # pictures, for throughput
+QUALITY = ("pixel_auroc", "aupro_30", "image_auroc")
+CHOICES = [
+    *(("pixels", stride) for stride in (16, 32, 48, 64, 96, 128)),
+    *(("features", stride) for stride in (16, 32, 64, 128)),
+]
 FOLDER = 1000
 
 
@@ -52,7 +61,7 @@ def main() -> None:
         "machine": describe_machine(),
         "picture": latency(arguments.run, picture),
         "graph": share_of_the_network(arguments.run, picture),
-        "strides": strides(arguments.run, arguments.dataset),
+        "choices": choices(arguments.run, arguments.dataset),
         "int8": int8(arguments.run, arguments.dataset),
         "folder": folder(detector, files),
     }
@@ -70,12 +79,12 @@ def network_of(run: Path, record: Record) -> Autoencoder:
 
 
 def in_turn(work: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
-    """Median milliseconds of each, taken in turn after one unmeasured call."""
+    """Median milliseconds of each, taken in turn, each after a rest and an unmeasured call."""
     seconds: dict[str, list[float]] = {name: [] for name in work}
-    for call in work.values():
-        call()
     for _ in range(rounds):
         for name, call in work.items():
+            time.sleep(REST)
+            call()
             began = time.perf_counter()
             call()
             seconds[name].append(time.perf_counter() - began)
@@ -83,37 +92,40 @@ def in_turn(work: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict
 
 
 def latency(run: Path, picture: np.ndarray) -> dict[str, Any]:
-    """One picture, score and map out."""
+    """One picture at a time, and four at once; score and map out."""
     record = Detector.load(run).record
-    eager = inspector_of(network_of(run, record), record.settings)
+    network = network_of(run, record)
+    eager = inspector_of(network, record.settings)
     last = inspector_of(
         network_of(run, record).to(memory_format=torch.channels_last), record.settings
     )
-    batch = torch.from_numpy(picture[None].copy())
+    one, several = picture[None], np.repeat(picture[None], BATCH, axis=0)
 
-    def torch_call(inspector: torch.nn.Module) -> Callable[[], object]:
-        def call() -> object:
+    def torch_call(inspector: torch.nn.Module) -> Callable[[np.ndarray], np.ndarray]:
+        def call(batch: np.ndarray) -> np.ndarray:
             with torch.inference_mode():
-                return inspector(batch)
+                return inspector(torch.from_numpy(batch))[0].numpy()
 
         return call
 
-    engines = {e: Detector.load(run, e) for e in ("onnxruntime", "openvino")}
-    ms = in_turn(
-        {
-            "torch_eager": torch_call(eager),
-            "torch_channels_last": torch_call(last),
-            **{e: (lambda d=d: d.measure(picture)) for e, d in engines.items()},
-        }
-    )
+    calls = {"torch_eager": torch_call(eager), "torch_channels_last": torch_call(last)}
+    for name in ENGINES:
+        engine = Detector.load(run, name).engine
+        calls[name] = lambda batch, engine=engine: engine.run(batch)[0]
+    ms = in_turn({name: (lambda c=call: c(one)) for name, call in calls.items()})
+    batch_ms = in_turn({name: (lambda c=call: c(several)) for name, call in calls.items()}, 5)
+    expected = calls["torch_eager"](one)
+    difference = {n: float(np.abs(c(one) - expected).max()) for n, c in calls.items()}
     return {
         "size": list(picture.shape[:2]),
         "sgemm_gflops": round(sgemm_gflops(), 1),
         "ms": ms,
         "times_faster_than_torch_eager": {
-            e: round(ms["torch_eager"] / ms[e], 2) for e in engines
+            n: round(ms["torch_eager"] / t, 2) for n, t in ms.items()
         },
-    }  # fmt: skip
+        "pictures_per_second": {n: round(1e3 * BATCH / t, 1) for n, t in batch_ms.items()},
+        "largest_difference_of_the_map": difference,
+    }
 
 
 def share_of_the_network(run: Path, picture: np.ndarray) -> dict[str, float]:
@@ -135,27 +147,33 @@ def share_of_the_network(run: Path, picture: np.ndarray) -> dict[str, float]:
     return {**ms, "share_without_the_network": round(ms["without_the_network"] / ms["whole"], 3)}
 
 
-def strides(run: Path, dataset: Path) -> list[dict[str, Any]]:
-    """The same weights at other strides: milliseconds against quality."""
+def choices(run: Path, dataset: Path) -> list[dict[str, Any]]:
+    """The same weights at other strides and with blended features: time against quality."""
     record = Detector.load(run).record
     network = network_of(run, record)
-    rows, detectors = [], {}
+    rows, calls = [], {}
+    picture = record.preparation.read(test_pictures(dataset)[0].file)[0]
     with tempfile.TemporaryDirectory() as scratch:
-        for stride in STRIDES:
-            settings = record.settings.model_copy(update={"stride": stride})
-            graph = graph_bytes(inspector_of(network, settings), settings.channels, settings.tile)
-            file = Path(scratch) / str(stride) / "detector.onnx"
-            write_detector(graph, record.model_copy(update={"settings": settings}), file)
-            detectors[stride] = Detector.load(file)
-        picture = record.preparation.read(test_pictures(dataset)[0].file)[0]
-        ms = in_turn(
-            {str(k): (lambda d=d: d.measure(picture)) for k, d in detectors.items()}
-        )  # fmt: skip
-        for stride, detector in detectors.items():
-            metrics = evaluate(detector.file, dataset, Path(scratch) / f"{stride}_e").metrics
-            keys = ("pixel_auroc", "aupro_30", "image_auroc")
-            row = {"stride": stride, "ms": ms[str(stride)], **{k: metrics[k] for k in keys}}
-            rows.append({**row, "time_of_stride_32": round(ms[str(stride)] / ms["32"], 3)})
+        for blend, stride in CHOICES:
+            change = {"stride": stride, "blend": blend}
+            settings = record.settings.model_copy(update=change)
+            inspector = inspector_of(network, settings)
+            graph = graph_bytes(inspector, settings.channels, settings.tile)
+            file = Path(scratch) / f"{blend}_{stride}" / "detector.onnx"
+            # thresholds are the run's own: the curves do not need them
+            changed = {"settings": settings, "reach": inspector.reach}
+            write_detector(graph, record.model_copy(update=changed), file)
+            metrics = evaluate(file, dataset, file.parent / "evaluation").metrics
+            rows.append({**change, **{k: round(metrics[k], 4) for k in QUALITY}})
+            for engine in ENGINES:
+                loaded = Detector.load(file, engine)
+                calls[f"{blend} {stride} {engine}"] = lambda d=loaded: d.measure(picture)
+        ms = in_turn(calls)
+    for row in rows:
+        for engine in ENGINES:
+            time_taken = ms[f"{row['blend']} {row['stride']} {engine}"]
+            row[f"{engine}_ms"] = time_taken
+            row[f"{engine}_share_of_stride_32"] = round(time_taken / ms[f"pixels 32 {engine}"], 3)
     return rows
 
 
@@ -196,14 +214,13 @@ def int8(run: Path, dataset: Path) -> dict[str, Any]:
         write_detector(done.read_bytes(), record, folder / "detector.onnx")
         picture = detector.record.preparation.read(files[0])[0]
         calls: dict[str, Callable[[], object]] = {}
-        for engine in ("onnxruntime", "openvino"):
+        for engine in ENGINES:
             for name, source in (("float32", run), ("int8", folder)):
                 loaded = Detector.load(source, engine)
                 calls[f"{engine} {name}"] = lambda d=loaded: d.measure(picture)
         ms = in_turn(calls)
-        keys = ("pixel_auroc", "aupro_30", "image_auroc")
         quality = {
-            name: {k: m[k] for k in keys}
+            name: {k: round(m[k], 4) for k in QUALITY}
             for name, m in (
                 ("float32", evaluate(run, dataset, Path(scratch) / "f").metrics),
                 ("int8", evaluate(folder, dataset, Path(scratch) / "i").metrics),

@@ -2,12 +2,12 @@
 
     SSIM_AE_DATA=<folder> python benchmarks/time_to_quality.py [--only NAME] [--work DIR] [--json]
 
-On aitex_fabric_02, for the `texture` preset and for the reference settings. The preset's learning
-rate follows its number of steps, so every point of its curve is a training of its own; the
-reference's is constant, so its points lie on one training that is resumed again and again. Seconds
-are steps times the median time of a step, since other work on a shared machine would distort a
-sum. Points already in benchmarks/results/time_to_quality.json are kept: it can be stopped and
-continued. Test pictures only measure: nothing is chosen by them here.
+On aitex_fabric_02, for the `texture` preset, in float32 and bf16, and for the reference settings.
+The preset's learning rate follows its number of steps, so every point of its curve is a training of
+its own; the reference's is constant, so its points lie on one training that is resumed again and
+again. Seconds are steps times the median time of a step, since other work on a shared machine would
+distort a sum. Points already in benchmarks/results/time_to_quality.json are kept: it can be stopped
+and continued. Test pictures only measure: nothing is chosen by them here.
 """
 
 from __future__ import annotations
@@ -28,24 +28,26 @@ RESULT, PICTURE = RESULTS / "time_to_quality.json", RESULTS / "time_to_quality.p
 DATASET = "aitex_fabric_02"
 STRIPS = ("group", r"^(\d+)_")  # tiles of one strip are held out together
 CLOSE = 0.005
-STEPS: dict[str, list[int]] = {
-    "texture": [25, 50, 100, 200, 300, 600, 1000, 3000, 6000],
-    "reference-texture": [25, 50, 100, 200, 400, 800, 1600, 3200],
+# name -> (preset, changes, lengths in steps)
+CURVES: dict[str, tuple[str, list[tuple[str, Any]], list[int]]] = {
+    "texture": ("texture", [], [25, 50, 100, 200, 300, 600, 1000, 3000, 6000]),
+    "reference-texture": ("reference-texture", [], [25, 50, 100, 200, 400, 800, 1600, 3200]),
+    "texture bf16": ("texture", [("precision", "bf16")], [100, 300, 600]),
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=STEPS)
+    parser.add_argument("--only", choices=CURVES)
     parser.add_argument("--work", type=Path, default=Path("runs/time_to_quality"))
     parser.add_argument("--json", action="store_true", help="print the result as one line")
     arguments = parser.parse_args()
     data = Path(os.environ["SSIM_AE_DATA"]) / DATASET
     result = json.loads(RESULT.read_text()) if RESULT.exists() else {"curves": {}}
     result["machine"] = describe_machine()
-    for name in [arguments.only] if arguments.only else STEPS:
+    for name in [arguments.only] if arguments.only else CURVES:
         curve = result["curves"].setdefault(name, [])
-        for steps in STEPS[name]:
+        for steps in CURVES[name][2]:
             if steps in [point["steps"] for point in curve]:
                 continue
             curve.append(measure(name, steps, data, arguments.work))
@@ -58,17 +60,19 @@ def main() -> None:
 
 def measure(name: str, steps: int, data: Path, work: Path) -> dict[str, Any]:
     """Train for so many steps (or go on to them), evaluate."""
-    run = work / name
-    if name == "texture":
-        run = work / f"{name}_{steps}"
-        done = train(data, name, changes=[("steps", steps), STRIPS], output=run, overwrite=True)
+    preset, changes, _ = CURVES[name]
+    changes = [*changes, ("steps", steps), STRIPS]
+    run = work / name.replace(" ", "_")
+    if preset == "texture":
+        run = run.with_name(f"{run.name}_{steps}")
+        done = train(data, preset, changes=changes, output=run, overwrite=True)
     elif (run / "config.yaml").exists():
         config = (run / "config.yaml").read_text()
         changed = re.sub(r"(?m)^steps: \d+$", f"steps: {steps}", config)
         (run / "config.yaml").write_text(changed)
         done = train(data, output=run, resume=True)
     else:
-        done = train(data, name, changes=[("steps", steps), STRIPS], output=run)
+        done = train(data, preset, changes=changes, output=run)
     metrics = evaluate(run, data).metrics
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     batch = done.record.settings.batch_size
@@ -109,7 +113,7 @@ def draw(curves: dict[str, list[dict[str, Any]]]) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
-    for (name, curve), marker in zip(curves.items(), "os", strict=False):
+    for (name, curve), marker in zip(curves.items(), "osd", strict=False):
         points = sorted(curve, key=lambda p: p["steps"])
         axes.plot(
             [p["seconds"] for p in points],

@@ -18,9 +18,11 @@ from skimage.measure import label, regionprops
 from ssim_ae import Detector
 from ssim_ae.config import ResidualSettings, ResidualTerm
 from ssim_ae.data.images import Geometry
+from ssim_ae.deploy.onnx import graph_bytes
 from ssim_ae.errors import DetectorError, InputError, PictureError
 from ssim_ae.model.network import Autoencoder
 from ssim_ae.runtime.detector import READ_AHEAD, Inspection
+from ssim_ae.runtime.engines import start_engine
 from ssim_ae.runtime.metadata import read_metadata, replace_metadata
 from ssim_ae.runtime.overlay import overlay
 from ssim_ae.runtime.record import KEY, Record, Thresholds, read_record
@@ -47,6 +49,33 @@ def test_engines_equal_torch(run: Path, engine: str, shape: tuple[int, int]) -> 
     with torch.inference_mode():
         maps, scores = inspector_of(network, s)(torch.from_numpy(image))
     found, found_scores = loaded.engine.run(image)
+    np.testing.assert_allclose(found, maps.numpy(), atol=1e-5)
+    np.testing.assert_allclose(found_scores, scores.numpy(), atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def blended(run: Path) -> tuple[bytes, torch.nn.Module]:
+    """The run's weights with blend=features, exported from where training leaves them."""
+    s = read_record((run / "detector.onnx").read_bytes(), run).settings
+    s = s.model_copy(update={"blend": "features"})
+    network = Autoencoder(s.tile, s.channels, s.latent, s.first_layer_channels)
+    load_weights(network, run / "model.safetensors")
+    inspector = inspector_of(network.to(memory_format=torch.channels_last), s)
+    return graph_bytes(inspector, s.channels, s.tile), inspector
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("shape", [(128, 128), (160, 176), (301, 129)])
+def test_engines_equal_torch_with_blended_features(
+    blended: tuple[bytes, torch.nn.Module], engine: str, shape: tuple[int, int]
+) -> None:
+    if engine == "openvino":
+        pytest.importorskip("openvino")  # an extra
+    graph, inspector = blended
+    image = np.random.default_rng(0).integers(0, 256, (3, *shape), dtype=np.uint8)
+    with torch.inference_mode():
+        maps, scores = inspector(torch.from_numpy(image))
+    found, found_scores = start_engine(engine, graph).run(image)
     np.testing.assert_allclose(found, maps.numpy(), atol=1e-5)
     np.testing.assert_allclose(found_scores, scores.numpy(), atol=1e-5)
 

@@ -8,6 +8,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 
 import torch
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from ssim_ae.model.inspector import Inspector
 
@@ -30,6 +31,8 @@ def graph_bytes(inspector: Inspector, channels: int, tile: int) -> bytes:
         2: torch.export.Dim("width", min=tile, max=1 << 20),
     }
     inspector = inspector.cpu().float().eval()
+    # channels-last weights, as training leaves them, make the exporter split off one-tile pictures
+    convert_conv2d_weight_memory_format(inspector, torch.contiguous_format)
     loggers = [logging.getLogger(n) for n in ("onnxscript", "onnx_ir", "torch.onnx")]
     levels, quiet = [x.level for x in loggers], StringIO()
     for logger in loggers:  # both packages report their inner workings as warnings
