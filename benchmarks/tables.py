@@ -1,50 +1,169 @@
-"""Write the tables of the README from the committed results: ``python benchmarks/tables.py``."""
+"""Write the tables of README and docs from the committed results: ``python benchmarks/tables.py``.
+
+A table stands between ``<!-- name -->`` and ``<!-- /name -->``.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
-README = HERE.parent / "README.md"
+README, SPEED = HERE.parent / "README.md", HERE.parent / "docs" / "speed.md"
+QUALITY = ("pixel_auroc", "aupro_30", "image_auroc")
+ENGINES = {
+    "torch_eager": "torch eager",
+    "torch_channels_last": "torch eager, channels last",
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
+}
 
 
-def main_path_table() -> str:
-    """One row for each run of main_path.json, as Markdown."""
-    runs = json.loads((HERE / "results" / "main_path.json").read_text())["runs"]
-    head = (
-        "| set and preset | steps | training | pixel AUROC | AU-PRO (30 %) | image AUROC | "
-        "false rejects | recall | no model: pixel / AU-PRO / image |\n"
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
-    )
-    rows = []
-    for name, run in runs.items():
-        m, at = run["metrics"], run["metrics"]["at_threshold"]
-        control = m["baselines"]["no_model"]
-        cells = [
-            name,
-            str(run["training"]["steps"]),
-            f"{run['seconds']['training']:.0f} s",
-            *(f"{m[k]:.3f}" for k in ("pixel_auroc", "aupro_30", "image_auroc")),
-            *(f"{at[k]:.3f}" for k in ("false_reject_rate", "recall")),
-            " / ".join(f"{control[k]:.3f}" for k in ("pixel_auroc", "aupro_30", "image_auroc")),
-        ]
-        if run["training"]["contrast"] < 0.1:
-            cells[0] += " (collapsed)"
-        rows.append("| " + " | ".join(cells) + " |\n")
-    return head + "".join(rows)
+def main() -> None:
+    for file in (README, SPEED):
+        file.write_text(with_tables(file.read_text()))
 
 
 def with_tables(text: str) -> str:
-    """The README's text with its tables made anew."""
+    """The text with its tables made anew."""
     return re.sub(
-        r"(<!-- main_path -->\n).*?(<!-- /main_path -->)",
-        lambda m: m[1] + "\n" + main_path_table() + "\n" + m[2],
+        r"<!-- (\w+) -->\n.*?<!-- /\1 -->",
+        lambda m: f"<!-- {m[1]} -->\n\n{TABLES[m[1]]()}\n<!-- /{m[1]} -->",
         text,
         flags=re.DOTALL,
     )
 
 
+def result(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((HERE / "results" / f"{name}.json").read_text())
+    return found
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def main_path() -> str:
+    """One row for each run."""
+    rows = []
+    for name, run in result("main_path")["runs"].items():
+        m, at = run["metrics"], run["metrics"]["at_threshold"]
+        control = m["baselines"]["no_model"]
+        collapsed = " (collapsed)" if run["training"]["contrast"] < 0.1 else ""
+        rows.append([
+            name + collapsed,
+            str(run["training"]["steps"]),
+            f"{run['seconds']['training']:.0f} s",
+            *(f"{m[k]:.3f}" for k in QUALITY),
+            *(f"{at[k]:.3f}" for k in ("false_reject_rate", "recall")),
+            " / ".join(f"{control[k]:.3f}" for k in QUALITY),
+        ])  # fmt: skip
+    head = [
+        "set and preset", "steps", "training", "pixel AUROC", "AU-PRO (30 %)", "image AUROC",
+        "false rejects", "recall", "no model: pixel / AU-PRO / image",
+    ]  # fmt: skip
+    return markdown(head, rows)
+
+
+def train_step() -> str:
+    """One row for each size of network and batch."""
+    r = result("train_step")
+    rows = []
+    for name, part in {"128x128x1, batch 128": r, **r.get("others", {})}.items():
+        others = [
+            f"{part[f'{who}_patches_per_second']} ({part[f'speedup_over_{who}']}x)"
+            if f"{who}_patches_per_second" in part
+            else "-"
+            for who in ("plain", "mindspore", "bf16")
+        ]
+        rows.append([
+            name, str(part["patches_per_second"]), *others, str(part["sgemm_gflops"]),
+            f"{part['fraction_of_roof']:.0%}",
+        ])  # fmt: skip
+    head = [
+        "patches per second", "ours", "plain PyTorch", "MindSpore", "ours, bf16",
+        "sgemm GFLOP/s", "of the roof",
+    ]  # fmt: skip
+    return markdown(head, rows)
+
+
+def time_to_quality() -> str:
+    """One row for each curve."""
+    rows = []
+    for name, s in result("time_to_quality")["summary"].items():
+        cells = []
+        for key in ("close_to_ten_times_as_long", "that_training", "longest"):
+            point = s[key]
+            cells.append(f"{point['seconds']:.0f} s: {point['pixel_auroc']:.3f}" if point else "-")
+        rows.append([name, *cells])
+    head = ["training", "close to ten times as long", "that one", "the longest"]
+    return markdown(head, rows)
+
+
+def latency() -> str:
+    """One row for each engine: a picture and a strip."""
+    r = result("inspect_latency")
+    parts = [r["picture"], r["strip"]]
+    rows = []
+    for key, name in ENGINES.items():
+        cells = [
+            cell
+            for p in parts
+            for cell in (
+                f"{p['ms'][key]} ms",
+                f"{p['times_faster_than_torch_eager'][key]}x",
+                f"{p['pictures_per_second'][key]}",
+            )
+        ]
+        rows.append([name, *cells])
+    head = ["engine"]
+    for p in parts:
+        head += [f"{p['size'][1]}x{p['size'][0]}", "of torch eager", "a second, in fours"]
+    return markdown(head, rows)
+
+
+def choices() -> str:
+    """One row for each way of tiling."""
+    rows = [
+        [
+            f"`blend={c['blend']}`, `stride={c['stride']}`",
+            *(f"{c[k]:.3f}" for k in QUALITY),
+            *(
+                f"{c[f'{e}_ms']} ms ({c[f'{e}_share_of_stride_32']:.0%})"
+                for e in ("onnxruntime", "openvino")
+            ),
+        ]
+        for c in result("inspect_latency")["choices"]
+    ]
+    head = ["choice", "pixel AUROC", "AU-PRO", "image AUROC", "ONNX Runtime", "OpenVINO"]
+    return markdown(head, rows)
+
+
+def start_and_memory() -> str:
+    """One row for each command."""
+    r = result("start_and_memory")
+    names = {
+        "`ssim-ae --help`": r["start_up"]["help"],
+        "`ssim-ae inspect`, one picture": r["start_up"]["inspect_one"],
+        "training, reference settings, batch 128, 78 steps": r["training"][
+            "reference_texture_batch_128"
+        ],
+        **{f"evaluation of {n} pictures": m for n, m in r["evaluation"].items()},
+        **{f"20,000x20,000 picture, {n}": m for n, m in r["large_picture"].items()},
+    }
+    rows = [[n, f"{m['seconds']:.2f} s", f"{m['peak_mib']:.0f} MiB"] for n, m in names.items()]
+    return markdown(["command", "time", "peak memory"], rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    f.__name__: f
+    for f in (main_path, train_step, time_to_quality, latency, choices, start_and_memory)
+}
+
+
 if __name__ == "__main__":
-    README.write_text(with_tables(README.read_text()))
+    main()

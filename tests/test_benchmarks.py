@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ssim_ae.data.synthetic import make_dataset
-from tables import README, with_tables
+from tables import README, SPEED, with_tables
 
 pytestmark = pytest.mark.e2e
 SCRIPTS = Path(__file__).parents[1] / "benchmarks"
@@ -60,6 +60,7 @@ def test_reference_says_which_folders_it_wants(tmp_path: Path) -> None:
     assert "texture_1, texture_2, metal_nut, cable" in done.stderr
 
 
-def test_the_readme_s_table_is_the_committed_result() -> None:
-    text = README.read_text()
+@pytest.mark.parametrize("file", [README, SPEED], ids=["README", "speed"])
+def test_tables_are_the_committed_results(file: Path) -> None:
+    text = file.read_text()
     assert with_tables(text) == text, "run python benchmarks/tables.py"

@@ -49,8 +49,8 @@ def test_blocks_equal_one_pass_at_the_seams(
     engine = Eager(graph)
     whole, scores = engine.run(picture[None])
     engine.sizes.clear()
-    tiling = Tiling(tile, stride, reach=graph.residual.reach)
-    blocks, score = run_in_blocks(engine, picture, tiling, tiles_at_once=20)
+    tiling = Tiling(tile, stride, graph.reach, at_once=20 * 128**2 // tile**2)
+    blocks, score = run_in_blocks(engine, picture, tiling)
     assert len(engine.sizes) > 1
     np.testing.assert_allclose(blocks, whole[0], atol=2e-6)
     assert score == pytest.approx(float(scores[0]), abs=2e-6)
@@ -72,9 +72,8 @@ def test_blocks_equal_one_pass_with_blended_features(
     engine = Eager(graph)
     whole, scores = engine.run(picture[None])
     engine.sizes.clear()
-    blocks, score = run_in_blocks(
-        engine, picture, Tiling(tile, stride, graph.reach), tiles_at_once=20
-    )
+    tiling = Tiling(tile, stride, graph.reach, at_once=20 * 128**2 // tile**2)
+    blocks, score = run_in_blocks(engine, picture, tiling)
     assert len(engine.sizes) > 1
     np.testing.assert_allclose(blocks, whole[0], atol=5e-6)
     assert score == pytest.approx(float(scores[0]), abs=5e-6)
@@ -82,7 +81,7 @@ def test_blocks_equal_one_pass_with_blended_features(
 
 def test_a_small_picture_is_one_pass() -> None:
     engine = Eager(one_graph(128, 32, ResidualTerm(kind="ssim")))
-    run_in_blocks(engine, np.zeros((256, 256), np.uint8), Tiling(128, 32, 5))
+    run_in_blocks(engine, np.zeros((256, 256), np.uint8), Tiling(128, 32, 5, at_once=25))
     assert engine.sizes == [(256, 256)]
 
 
@@ -90,7 +89,7 @@ def test_a_small_picture_is_one_pass() -> None:
 @pytest.mark.parametrize("stride", [16, 32, 100, 128])
 @pytest.mark.parametrize("reach", [0, 5, 35])
 def test_cuts_cover_every_pixel_once(length: int, stride: int, reach: int) -> None:
-    tiling = Tiling(128, stride, reach)
+    tiling = Tiling(128, stride, reach, at_once=1)
     covered = np.zeros(length, int)
     for extent, keep in tiling.cuts(length, tiling.fewest()):
         assert extent.start % stride == 0

@@ -12,19 +12,31 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ssim_ae.config import Settings
 from ssim_ae.data.images import Map, Pixels
 from ssim_ae.runtime.engines import Engine
 
-TILES_AT_ONCE = 1024  # of 128 pixels; about 1.5 GiB of activations
+# Pixels in one block, every tile's own counted for itself. Both take about 1.3 GiB of activations
+TILED_PIXELS = 1 << 24
+WHOLE_PIXELS = 5 << 19
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """Tile side, stride, and how far around a pixel its residual looks."""
+    """Tile side, stride, how far beyond its tiles a pixel's value looks, and tiles in one block."""
 
     tile: int
     stride: int
     reach: int
+    at_once: int
+
+    @classmethod
+    def of(cls, settings: Settings, reach: int) -> Tiling:
+        """The tiling of a detector. With blended features a tile adds only a stride's pixels."""
+        s = settings
+        if s.blend == "features":
+            return cls(s.tile, s.stride, reach, WHOLE_PIXELS // s.stride**2)
+        return cls(s.tile, s.stride, reach, TILED_PIXELS // s.tile**2)
 
     def count(self, length: int) -> int:
         """Tiles along one axis."""
@@ -52,15 +64,13 @@ class Tiling:
         return -(-(self.tile + 2 * self.reach) // self.stride) + 1
 
 
-def run_in_blocks(
-    engine: Engine, picture: Pixels, tiling: Tiling, tiles_at_once: int = TILES_AT_ONCE
-) -> tuple[Map, float]:
+def run_in_blocks(engine: Engine, picture: Pixels, tiling: Tiling) -> tuple[Map, float]:
     """Anomaly map ``[h, w]`` and score of one uint8 picture ``[h, w(, 3)]`` of any size.
 
     The score is the map's maximum (see ``model.inspector``), here taken over the whole map.
     """
     height, width = picture.shape[:2]
-    budget = max(1, tiles_at_once * 128**2 // tiling.tile**2)
+    budget = tiling.at_once
     if tiling.count(height) * tiling.count(width) <= budget:
         maps, scores = engine.run(picture[None])
         return maps[0], float(scores[0])

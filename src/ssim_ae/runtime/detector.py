@@ -75,8 +75,7 @@ class Detector:
 
     def __init__(self, record: Record, engine: Engine, sha: str, file: Path) -> None:
         self.record, self.engine, self.sha256, self.file = record, engine, sha, file
-        s = record.settings
-        self._tiling = Tiling(s.tile, s.stride, record.reach)
+        self._tiling = Tiling.of(record.settings, record.reach)
 
     @classmethod
     def load(

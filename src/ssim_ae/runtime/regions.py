@@ -29,14 +29,16 @@ def find_regions(mask: NDArray[np.bool_], anomaly_map: Map) -> list[Region]:
     """Regions of ``mask`` ``[h, w]``, strongest peak first."""
     from scipy import ndimage
 
-    labels, count = ndimage.label(mask, structure=np.ones((3, 3), int))
-    if count == 0:
-        return []
-    index = np.arange(1, count + 1)
-    areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    peaks = ndimage.maximum(anomaly_map, labels, index)
-    regions = [
-        Region(box[1].start, box[0].start, box[1].stop, box[0].stop, int(area), float(peak))
-        for box, area, peak in zip(ndimage.find_objects(labels), areas, peaks, strict=True)
-    ]
+    regions = []
+    # between empty rows no region connects: labelling one band at a time needs far less memory
+    marked = np.concatenate([[False], mask.any(axis=1), [False]])
+    edges = np.flatnonzero(marked[1:] != marked[:-1])
+    for top, bottom in edges.reshape(-1, 2).tolist():
+        labels, _ = ndimage.label(mask[top:bottom], structure=np.ones((3, 3), int))
+        values = anomaly_map[top:bottom]
+        for number, (rows, columns) in enumerate(ndimage.find_objects(labels), 1):
+            inside = labels[rows, columns] == number
+            area, peak = int(inside.sum()), float(values[rows, columns][inside].max())
+            place = (columns.start, top + rows.start, columns.stop, top + rows.stop)
+            regions.append(Region(*place, area, peak))
     return sorted(regions, key=lambda r: -r.peak)
