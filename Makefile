@@ -13,9 +13,14 @@ test: lint
 test-all: lint
 	$(BIN)/pytest -q -m "long or not long"
 
-# one training step beside a plain one; the other benchmarks need pictures, see their heads
-bench: install
-	$(BIN)/python benchmarks/train_step.py
+# half an hour: a training step, start-up and memory, inspection of the demo's fabric, and with
+# SSIM_AE_DATA the time to quality
+bench: demo
+	$(BIN)/python benchmarks/train_step.py --all
+	$(BIN)/python benchmarks/start_and_memory.py
+	$(BIN)/python benchmarks/inspect_latency.py runs/demo runs/demo-fabric
+	@test -z "$$SSIM_AE_DATA" && echo "time_to_quality.py needs SSIM_AE_DATA" || \
+	    $(BIN)/python benchmarks/time_to_quality.py
 
 lint: install
 	$(BIN)/ruff format --check --quiet .

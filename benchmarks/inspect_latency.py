@@ -1,13 +1,13 @@
 """How long an inspection takes, and what less work costs in quality.
 
-    python benchmarks/inspect_latency.py RUN DATASET [--strip PICTURE] [--json]
+    python benchmarks/inspect_latency.py RUN DATASET [--strip PICTURE] [--only PART ...] [--json]
 
 RUN is a trained run (256x256 pictures, stride 32), DATASET its dataset with test pictures. All
 engines run in turn, medians of seven rounds, with a short rest before each, since an engine's idle
-threads keep a core busy for a while. Prints one object: latency and throughput of a picture and of
-a strip for torch eager, ONNX Runtime and OpenVINO; how far their maps differ; what of the time is
-not the network's; a table of strides and of blend=features; int8; a folder of 1,000 pictures
-against the engine alone.
+threads keep a core busy for a while. Writes and prints one object: latency and throughput of a
+picture and of a strip for torch eager, ONNX Runtime and OpenVINO; how far their maps differ; what
+of the time is not the network's; a table of strides and of blend=features; int8; a folder of 1,000
+pictures against the engine alone.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -36,13 +37,14 @@ from ssim_ae.runtime.record import Record, read_record, write_detector
 from ssim_ae.training.checkpoint import load_weights
 from ssim_ae.training.train import inspector_of
 
+RESULT = Path(__file__).parent / "results" / "inspect_latency.json"
 ROUNDS = 7
 REST = 0.05  # seconds
 BATCH = 4  # pictures, for throughput
 QUALITY = ("pixel_auroc", "aupro_30", "image_auroc")
 CHOICES = [
-    *(("pixels", stride) for stride in (16, 32, 48, 64, 96, 128)),
-    *(("features", stride) for stride in (16, 32, 64, 128)),
+    *(("pixels", stride) for stride in (32, 64, 96, 128)),
+    *(("features", stride) for stride in (16, 32, 64)),
 ]
 FOLDER = 1000
 
@@ -52,23 +54,33 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--strip", type=Path)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    detector = Detector.load(arguments.run)
-    files = [t.file for t in test_pictures(arguments.dataset)]
-    picture = detector.record.preparation.read(files[0])[0]
-    result: dict[str, Any] = {
-        "machine": describe_machine(),
-        "picture": latency(arguments.run, picture),
-        "graph": share_of_the_network(arguments.run, picture),
-        "choices": choices(arguments.run, arguments.dataset),
-        "int8": int8(arguments.run, arguments.dataset),
-        "folder": folder(detector, files),
-    }
-    if arguments.strip is not None:
-        strip = detector.record.preparation.read(arguments.strip)[0]
-        result["strip"] = latency(arguments.run, strip)
+    result = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    result["machine"] = describe_machine()
+    for name in arguments.only:
+        result[name] = PARTS[name](arguments)
+        RESULT.write_text(json.dumps(result, indent=1) + "\n")
+        print(name, result[name], file=sys.stderr, flush=True)
     print(json.dumps(result) if arguments.json else json.dumps(result, indent=1))
+
+
+def first_picture(run: Path, dataset: Path) -> np.ndarray:
+    return Detector.load(run).record.preparation.read(test_pictures(dataset)[0].file)[0]
+
+
+def picture(arguments: argparse.Namespace) -> dict[str, Any]:
+    """One 256x256 picture, and four at once."""
+    return latency(arguments.run, first_picture(arguments.run, arguments.dataset), BATCH)
+
+
+def strip(arguments: argparse.Namespace) -> dict[str, Any] | None:
+    """One strip: 625 tiles for 4096x256, so no further batch."""
+    if arguments.strip is None:
+        return None
+    preparation = Detector.load(arguments.run).record.preparation
+    return latency(arguments.run, preparation.read(arguments.strip)[0], 1)
 
 
 def network_of(run: Path, record: Record) -> Autoencoder:
@@ -91,15 +103,15 @@ def in_turn(work: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict
     return {name: round(1e3 * statistics.median(s), 1) for name, s in seconds.items()}
 
 
-def latency(run: Path, picture: np.ndarray) -> dict[str, Any]:
-    """One picture at a time, and four at once; score and map out."""
+def latency(run: Path, picture: np.ndarray, batch: int) -> dict[str, Any]:
+    """One picture at a time, and ``batch`` at once; score and map out."""
     record = Detector.load(run).record
     network = network_of(run, record)
     eager = inspector_of(network, record.settings)
     last = inspector_of(
         network_of(run, record).to(memory_format=torch.channels_last), record.settings
     )
-    one, several = picture[None], np.repeat(picture[None], BATCH, axis=0)
+    one, several = picture[None], np.repeat(picture[None], batch, axis=0)
 
     def torch_call(inspector: torch.nn.Module) -> Callable[[np.ndarray], np.ndarray]:
         def call(batch: np.ndarray) -> np.ndarray:
@@ -113,7 +125,9 @@ def latency(run: Path, picture: np.ndarray) -> dict[str, Any]:
         engine = Detector.load(run, name).engine
         calls[name] = lambda batch, engine=engine: engine.run(batch)[0]
     ms = in_turn({name: (lambda c=call: c(one)) for name, call in calls.items()})
-    batch_ms = in_turn({name: (lambda c=call: c(several)) for name, call in calls.items()}, 5)
+    batch_ms = ms
+    if batch > 1:
+        batch_ms = in_turn({name: (lambda c=call: c(several)) for name, call in calls.items()}, 5)
     expected = calls["torch_eager"](one)
     difference = {n: float(np.abs(c(one) - expected).max()) for n, c in calls.items()}
     return {
@@ -123,13 +137,14 @@ def latency(run: Path, picture: np.ndarray) -> dict[str, Any]:
         "times_faster_than_torch_eager": {
             n: round(ms["torch_eager"] / t, 2) for n, t in ms.items()
         },
-        "pictures_per_second": {n: round(1e3 * BATCH / t, 1) for n, t in batch_ms.items()},
+        "pictures_per_second": {n: round(1e3 * batch / t, 1) for n, t in batch_ms.items()},
         "largest_difference_of_the_map": difference,
     }
 
 
-def share_of_the_network(run: Path, picture: np.ndarray) -> dict[str, float]:
+def graph(arguments: argparse.Namespace) -> dict[str, float]:
     """Milliseconds of a run with every tile left as it is, beside the whole graph."""
+    run, picture = arguments.run, first_picture(arguments.run, arguments.dataset)
     detector = Detector.load(run)
     s = detector.record.settings
     without = inspector_of(network_of(run, detector.record), s)
@@ -147,12 +162,13 @@ def share_of_the_network(run: Path, picture: np.ndarray) -> dict[str, float]:
     return {**ms, "share_without_the_network": round(ms["without_the_network"] / ms["whole"], 3)}
 
 
-def choices(run: Path, dataset: Path) -> list[dict[str, Any]]:
+def choices(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """The same weights at other strides and with blended features: time against quality."""
+    run, dataset = arguments.run, arguments.dataset
+    picture = first_picture(run, dataset)
     record = Detector.load(run).record
     network = network_of(run, record)
     rows, calls = [], {}
-    picture = record.preparation.read(test_pictures(dataset)[0].file)[0]
     with tempfile.TemporaryDirectory() as scratch:
         for blend, stride in CHOICES:
             change = {"stride": stride, "blend": blend}
@@ -177,8 +193,9 @@ def choices(run: Path, dataset: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def int8(run: Path, dataset: Path) -> dict[str, Any]:
+def int8(arguments: argparse.Namespace) -> dict[str, Any]:
     """Post-training static quantization, calibrated on held-out good pictures."""
+    run, dataset = arguments.run, arguments.dataset
     from onnxruntime.quantization import (
         CalibrationDataReader,
         QuantFormat,
@@ -230,8 +247,10 @@ def int8(run: Path, dataset: Path) -> dict[str, Any]:
     return {"ms": ms, "quality": quality, "bytes": size}
 
 
-def folder(detector: Detector, files: list[Path]) -> dict[str, Any]:
+def folder(arguments: argparse.Namespace) -> dict[str, Any]:
     """A folder of 1,000 pictures against the engine alone on pictures in memory."""
+    detector = Detector.load(arguments.run)
+    files = [t.file for t in test_pictures(arguments.dataset)]
     many = list(islice(cycle(files), FOLDER))
     pixels = [detector.record.preparation.read(f)[0] for f in files]
     began = time.perf_counter()
@@ -247,6 +266,11 @@ def folder(detector: Detector, files: list[Path]) -> dict[str, Any]:
         "seconds_engine_alone": round(end - middle, 2),
         "share_of_the_engine": round((end - middle) / (middle - began), 3),
     }
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], Any]] = {
+    f.__name__: f for f in (picture, graph, choices, folder, int8, strip)
+}
 
 
 if __name__ == "__main__":

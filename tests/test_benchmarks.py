@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+import start_and_memory
+import time_to_quality
+import train_step
 from ssim_ae.data.synthetic import make_dataset
 from tables import README, SPEED, with_tables
 
@@ -64,3 +67,31 @@ def test_reference_says_which_folders_it_wants(tmp_path: Path) -> None:
 def test_tables_are_the_committed_results(file: Path) -> None:
     text = file.read_text()
     assert with_tables(text) == text, "run python benchmarks/tables.py"
+
+
+def test_train_step_measures_in_turn() -> None:
+    found = train_step.compare(128, 1, 4, 2, ["ours", "plain", "bf16"])
+    assert 0 < found["fraction_of_roof"] < 2
+    assert found["gflop_per_patch"] == pytest.approx(0.7156, abs=1e-3)  # d = 100 has 0.7234
+    for other in ("plain", "bf16"):
+        assert found[f"{other}_patches_per_second"] > 0
+        assert found[f"speedup_over_{other}"] > 0
+
+
+def test_a_training_is_close_to_one_ten_times_as_long() -> None:
+    points = [(10, 0.80), (20, 0.896), (100, 0.90), (200, 0.9), (400, 0.93)]
+    curve = [{"steps": s, "seconds": s / 10, "pixel_auroc": a} for s, a in points]
+    found = time_to_quality.summary(curve)
+    assert found["close_to_ten_times_as_long"] == curve[1]  # 10 is far below 100
+    assert found["that_training"] == curve[3]
+    assert found["close_to_the_best"] == curve[4]
+    assert time_to_quality.summary(curve[:2])["close_to_ten_times_as_long"] is None
+
+
+def test_the_memory_of_a_command_is_its_own() -> None:
+    code = ("-c", "import sys; block = bytearray(int(sys.argv[1]) << 20)")
+    small, large = (
+        start_and_memory.command(n, python=code)["peak_mib"] for n in (1, 200)
+    )  # fmt: skip
+    assert small < 60
+    assert 180 < large - small < 220
