@@ -138,7 +138,7 @@ def large_picture(work: Path) -> dict[str, Any]:
     times = -(-side // len(tile))
     Image.fromarray(np.tile(tile, (times, times))[:side, :side]).save(work / "large.png")
     found = {}
-    for preset, stride in (("fast", 32), ("texture", 128)):
+    for preset, stride in (("texture", 128), ("fast", 32)):
         run = work / f"full_{preset}"
         changes = ["--set", "resize=null", "--set", f"stride={stride}"]
         train = ["train", work / "fabric", "--preset", preset, *SMALL, *changes]
