@@ -28,7 +28,8 @@ from ssim_ae.runtime.overlay import overlay
 from ssim_ae.runtime.record import KEY, Record, Thresholds, read_record
 from ssim_ae.runtime.regions import find_regions
 from ssim_ae.training.checkpoint import load_weights
-from ssim_ae.training.train import inspector_of
+from ssim_ae.training.train import inspector_of, train
+from tests.conftest import TINY
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +79,17 @@ def test_engines_equal_torch_with_blended_features(
     found, found_scores = start_engine(engine, graph).run(image)
     np.testing.assert_allclose(found, maps.numpy(), atol=1e-5)
     np.testing.assert_allclose(found_scores, scores.numpy(), atol=1e-5)
+
+
+@pytest.mark.e2e
+def test_a_detector_trained_in_bf16_computes_in_float32(fabric: Path, tmp_path: Path) -> None:
+    train(fabric, "texture", changes=[*TINY, "precision=bf16"], output=tmp_path / "run")
+    model = onnx.load(tmp_path / "run" / "detector.onnx")
+    types = {t.data_type for t in model.graph.initializer}
+    assert onnx.TensorProto.BFLOAT16 not in types
+    assert onnx.TensorProto.FLOAT in types
+    image = np.random.default_rng(0).integers(0, 256, (160, 176), dtype=np.uint8)
+    assert np.isfinite(Detector.load(tmp_path / "run").inspect(image).score)
 
 
 def test_the_file_is_self_contained_and_symbolic(run: Path) -> None:

@@ -187,7 +187,9 @@ def fit(
                 last_saved = time.monotonic()
     elapsed = seconds + time.monotonic() - began
     save(settings.steps, elapsed)
-    report = held_out_report(accelerator.unwrap_model(prepared), held_out, settings)
+    # takes autocast off the network again: what is exported computes in float32
+    trained = accelerator.unwrap_model(prepared, keep_fp32_wrapper=False)
+    report = held_out_report(trained, held_out, settings)
     return {
         "steps": settings.steps,
         "seconds": round(elapsed, 2),
