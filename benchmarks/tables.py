@@ -143,6 +143,24 @@ def choices() -> str:
     return markdown(head, rows)
 
 
+def int8() -> str:
+    """One row for each precision: time on both engines, quality, size."""
+    r = result("inspect_latency")["int8"]
+    rows = [
+        [
+            precision,
+            *(f"{r['ms'][f'{e} {precision}']} ms" for e in ("onnxruntime", "openvino")),
+            *(f"{r['quality'][precision][k]:.3f}" for k in QUALITY),
+            f"{r['bytes'][precision] / 2**20:.1f} MiB",
+        ]
+        for precision in ("float32", "int8")
+    ]
+    head = [
+        "precision", "ONNX Runtime", "OpenVINO", "pixel AUROC", "AU-PRO", "image AUROC", "file",
+    ]  # fmt: skip
+    return markdown(head, rows)
+
+
 def start_and_memory() -> str:
     """One row for each command."""
     r = result("start_and_memory")
@@ -161,7 +179,7 @@ def start_and_memory() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     f.__name__: f
-    for f in (main_path, train_step, time_to_quality, latency, choices, start_and_memory)
+    for f in (main_path, train_step, time_to_quality, latency, choices, int8, start_and_memory)
 }
 
 
