@@ -29,6 +29,7 @@ from ssim_ae.model.ssim import ssim_loss
 from ssim_ae.training.allocator import keep_freed_memory
 
 ROUNDS = 7
+PATCHES = 128  # a timing takes as many steps as make these
 SLOW = {"mindspore": 3}  # rounds: a step of its took most of a minute here
 OTHERS = (
     (128, 1, 100, 32, ("ours", "plain")),
@@ -94,7 +95,7 @@ def compare(
 
 
 def start(name: str, *numbers: int) -> subprocess.Popen[str]:
-    """A process that makes one step for every line it is sent."""
+    """A process that makes a few steps for every line it is sent."""
     command = [sys.executable, __file__, "--worker", name, *map(str, numbers)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
@@ -111,12 +112,14 @@ def one_step(worker: subprocess.Popen[str]) -> float:
 
 
 def work(name: str, tile: int, channels: int, latent: int, batch: int) -> None:
-    """Make a step for every line on stdin, tell its seconds."""
+    """Make some steps for every line on stdin, tell the seconds of one."""
     step = STEPS[name](tile, channels, latent, batch)
+    steps = max(1, PATCHES // batch)
     for _ in sys.stdin:
         began = time.perf_counter()
-        step()
-        print("seconds", time.perf_counter() - began, flush=True)
+        for _ in range(steps):
+            step()
+        print("seconds", (time.perf_counter() - began) / steps, flush=True)
 
 
 def our_step(
