@@ -16,11 +16,12 @@ test-all: lint
 # half an hour: a training step, start-up and memory, inspection of the demo's fabric, and with
 # SSIM_AE_DATA the time to quality
 bench: demo
-	$(BIN)/python benchmarks/train_step.py --all
-	$(BIN)/python benchmarks/start_and_memory.py
-	$(BIN)/python benchmarks/inspect_latency.py runs/demo runs/demo-fabric
+	$(BIN)/python benchmarks/train_step.py --all --result runs/bench/train_step.json
+	$(BIN)/python benchmarks/start_and_memory.py --result runs/bench/start_and_memory.json
+	$(BIN)/python benchmarks/inspect_latency.py runs/demo runs/demo-fabric \
+	    --result runs/bench/inspect_latency.json
 	@test -z "$$SSIM_AE_DATA" && echo "time_to_quality.py needs SSIM_AE_DATA" || \
-	    $(BIN)/python benchmarks/time_to_quality.py
+	    $(BIN)/python benchmarks/time_to_quality.py --result runs/bench/time_to_quality.json
 
 lint: install
 	$(BIN)/ruff format --check --quiet .

@@ -1,6 +1,7 @@
 """How long an inspection takes, and what less work costs in quality.
 
-    python benchmarks/inspect_latency.py RUN DATASET [--strip PICTURE] [--only PART ...] [--json]
+    python benchmarks/inspect_latency.py RUN DATASET [--strip PICTURE] [--only PART ...]
+        [--result FILE] [--json]
 
 RUN is a trained run (256x256 pictures, stride 32), DATASET its dataset with test pictures. All
 engines run in turn, medians of seven rounds, with a short rest before each, since an engine's idle
@@ -26,7 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from machine import describe_machine, sgemm_gflops
+from machine import load_result, save_result, sgemm_gflops
 from ssim_ae import evaluate
 from ssim_ae.data.layouts import test_pictures, training_pictures
 from ssim_ae.deploy.onnx import graph_bytes
@@ -55,13 +56,18 @@ def main() -> None:
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--strip", type=Path)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--result", type=Path, default=RESULT)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    result = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-    result["machine"] = describe_machine()
+    result = load_result(arguments.result)
+    dataset = result.setdefault("dataset", arguments.dataset.resolve().name)
+    if dataset != arguments.dataset.resolve().name:
+        raise SystemExit(f"error: {arguments.result}: is about {dataset}: name another --result")
     for name in arguments.only:
+        if name == "strip" and arguments.strip is None:
+            continue
         result[name] = PARTS[name](arguments)
-        RESULT.write_text(json.dumps(result, indent=1) + "\n")
+        save_result(result, arguments.result)
         print(name, result[name], file=sys.stderr, flush=True)
     print(json.dumps(result) if arguments.json else json.dumps(result, indent=1))
 
@@ -75,10 +81,8 @@ def picture(arguments: argparse.Namespace) -> dict[str, Any]:
     return latency(arguments.run, first_picture(arguments.run, arguments.dataset), BATCH)
 
 
-def strip(arguments: argparse.Namespace) -> dict[str, Any] | None:
+def strip(arguments: argparse.Namespace) -> dict[str, Any]:
     """One strip: 625 tiles for 4096x256, so no further batch."""
-    if arguments.strip is None:
-        return None
     preparation = Detector.load(arguments.run).record.preparation
     return latency(arguments.run, preparation.read(arguments.strip)[0], 1)
 

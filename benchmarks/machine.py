@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import statistics
@@ -25,6 +26,24 @@ def sgemm_gflops(size: int = 2048, repeats: int = 7) -> float:
         a @ b
         seconds.append(time.perf_counter() - began)
     return 2 * size**3 / statistics.median(seconds) / 1e9
+
+
+def load_result(file: Path) -> dict[str, Any]:
+    """What a benchmark has measured so far, with the machine it did so on.
+
+    Parts measured on another processor do not mix: that ends with one line.
+    """
+    result: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    here = describe_machine()
+    there = result.setdefault("machine", here)
+    if any(there[key] != here[key] for key in ("processor", "cores")):
+        raise SystemExit(f"error: {file}: was measured on another machine: name another --result")
+    return result
+
+
+def save_result(result: dict[str, Any], file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(result, indent=1) + "\n")
 
 
 def describe_machine() -> dict[str, Any]:

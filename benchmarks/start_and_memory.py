@@ -1,9 +1,10 @@
 """Start-up times and peak memory of the commands, each in a process of its own.
 
-    python benchmarks/start_and_memory.py [--only NAME ...] [--json]
+    python benchmarks/start_and_memory.py [--only NAME ...] [--result FILE] [--json]
 
 Needs no pictures: a fabric is generated. Peak memory is the largest resident set of the process.
-Writes benchmarks/results/start_and_memory.json after each part.
+Single runs but for
+the start-up, which is a median of seven. Writes its result after each part.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from machine import describe_machine
+from machine import load_result, save_result
 from ssim_ae.data.synthetic import make_dataset
 
 RESULT = Path(__file__).parent / "results" / "start_and_memory.json"
@@ -32,10 +33,10 @@ SMALL = ["--set", "steps=20"]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--result", type=Path, default=RESULT)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    result = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-    result["machine"] = describe_machine()
+    result = load_result(arguments.result)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         make_dataset(work / "fabric", train=60, good=10, per_defect=2, size=(256, 256))
@@ -43,7 +44,7 @@ def main() -> None:
         for name in arguments.only:
             result[name] = PARTS[name](work)
             print(name, result[name], file=sys.stderr, flush=True)
-            RESULT.write_text(json.dumps(result, indent=1) + "\n")
+            save_result(result, arguments.result)
     print(json.dumps(result) if arguments.json else json.dumps(result, indent=1))
 
 
@@ -102,7 +103,7 @@ open(sys.argv[2], "w").write(str(time.perf_counter() - began))
 
 
 def export(work: Path) -> dict[str, float]:
-    """Seconds of one export of the graph inside a process that has trained."""
+    """Seconds of one export of the graph, the exporter's own start included."""
     seconds = {}
     for preset in ("texture", "fast", "reference-object"):
         file = work / "seconds"

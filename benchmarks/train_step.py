@@ -1,11 +1,13 @@
 """One training step (network, SSIM loss, optimizer), ours beside a plain one, alternating.
 
-    python benchmarks/train_step.py [--json] [--all]
+    python benchmarks/train_step.py [--all] [--result FILE] [--json]
 
-Ours is what `ssim-ae train` runs. Plain is benchmarks/plain.py. MindSpore (graph mode, its own
-nn.SSIM) is measured when it is installed. Each has a process of its own, because allocators and
-thread pools are settings of a process; they work in turn, never at once. `--all` adds bf16, small
-batches and the 256x256 RGB network.
+Ours is what `ssim-ae train` runs, without drawing patches and clipping gradients, which nobody does
+here. Plain is benchmarks/plain.py; `msssim` is plain with the separable SSIM of the package
+pytorch-msssim; MindSpore runs in graph mode with its own nn.SSIM. The last two are measured when
+they are installed. Each has a process of its own, because allocators and thread pools are settings
+of a process; they work in turn, never at once. `--all` adds bf16, small batches and the 256x256 RGB
+network.
 """
 
 from __future__ import annotations
@@ -18,16 +20,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from machine import describe_machine, sgemm_gflops
+from machine import describe_machine, save_result, sgemm_gflops
 from plain import PlainSsimLoss, flops, plain_network
 from ssim_ae.model.network import Autoencoder
 from ssim_ae.model.ssim import ssim_loss
 from ssim_ae.training.allocator import keep_freed_memory
 
+Loss = Callable[[Tensor, Tensor], Tensor]
 ROUNDS = 7
 PATCHES = 128  # a timing takes as many steps as make these
 SLOW = {"mindspore": 3}  # rounds: a step of its took most of a minute here
@@ -41,6 +46,7 @@ OTHERS = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--result", type=Path, help="file to write it to as well")
     parser.add_argument("--all", action="store_true", help="also bf16, small batches, 256x256 RGB")
     parser.add_argument("--worker", nargs=5, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -48,9 +54,9 @@ def main() -> None:
         name, *numbers = arguments.worker
         work(name, *map(int, numbers))
         return
-    names = ["ours", "plain"]
-    if importlib.util.find_spec("mindspore") is not None:
-        names.append("mindspore")
+    optional = {"msssim": "pytorch_msssim", "mindspore": "mindspore"}
+    installed = [n for n, module in optional.items() if importlib.util.find_spec(module)]
+    names = ["ours", "plain", *installed]
     if arguments.all:
         names.append("bf16")
     result = {"machine": describe_machine(), **compare(128, 1, 100, 128, names)}
@@ -59,6 +65,8 @@ def main() -> None:
             f"{tile}x{tile}x{channels}, batch {batch}": compare(tile, channels, latent, batch, who)
             for tile, channels, latent, batch, who in OTHERS
         }
+    if arguments.result:
+        save_result(result, arguments.result)
     print(json.dumps(result) if arguments.json else json.dumps(result, indent=1))
 
 
@@ -145,8 +153,18 @@ def bf16_step(tile: int, channels: int, latent: int, batch: int) -> Callable[[],
     return our_step(tile, channels, latent, batch, bf16=True)
 
 
-def plain_step(tile: int, channels: int, latent: int, batch: int) -> Callable[[], None]:
-    network, loss_of = plain_network(tile, channels, latent), PlainSsimLoss(channels)
+def msssim_step(tile: int, channels: int, latent: int, batch: int) -> Callable[[], None]:
+    from pytorch_msssim import SSIM
+
+    ssim = SSIM(data_range=1, win_size=11, win_sigma=1.5, channel=channels)
+    return plain_step(tile, channels, latent, batch, lambda y, x: 1 - ssim(y, x))
+
+
+def plain_step(
+    tile: int, channels: int, latent: int, batch: int, loss: Loss | None = None
+) -> Callable[[], None]:
+    network = plain_network(tile, channels, latent)
+    loss_of = loss or PlainSsimLoss(channels)
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-4, weight_decay=1e-5)
     patches = torch.rand(batch, channels, tile, tile)
 
@@ -205,6 +223,7 @@ STEPS: dict[str, Callable[[int, int, int, int], Callable[[], None]]] = {
     "ours": our_step,
     "bf16": bf16_step,
     "plain": plain_step,
+    "msssim": msssim_step,
     "mindspore": mindspore_step,
 }
 

@@ -84,7 +84,7 @@ def test_a_training_is_close_to_one_ten_times_as_long() -> None:
     found = time_to_quality.summary(curve)
     assert found["close_to_ten_times_as_long"] == curve[1]  # 10 is far below 100
     assert found["that_training"] == curve[3]
-    assert found["close_to_the_best"] == curve[4]
+    assert found["longest"] == curve[4]
     assert time_to_quality.summary(curve[:2])["close_to_ten_times_as_long"] is None
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from ssim_ae.config import ResidualSettings, ResidualTerm
+from ssim_ae.config import ResidualSettings, ResidualTerm, load_settings
 from ssim_ae.model.inspector import Inspector
 from ssim_ae.model.network import Autoencoder, initialize
 from ssim_ae.model.residuals import Residual
@@ -16,6 +16,12 @@ def one_graph(tile: int, stride: int, term: ResidualTerm) -> Inspector:
     return Inspector(
         TiledReconstruction(network, tile, stride), Residual(ResidualSettings(terms=[term]))
     )
+
+
+def tiling(tile: int, stride: int, reach: int, blend: str = "pixels") -> Tiling:
+    """Of a narrow network, in blocks of 25 MB."""
+    changes = {"tile": tile, "stride": stride, "blend": blend, "first_layer_channels": 2}
+    return Tiling(load_settings("texture", changes=changes)[0], reach, memory=25_000_000)
 
 
 class Eager:
@@ -49,8 +55,7 @@ def test_blocks_equal_one_pass_at_the_seams(
     engine = Eager(graph)
     whole, scores = engine.run(picture[None])
     engine.sizes.clear()
-    tiling = Tiling(tile, stride, graph.reach, at_once=20 * 128**2 // tile**2)
-    blocks, score = run_in_blocks(engine, picture, tiling)
+    blocks, score = run_in_blocks(engine, picture, tiling(tile, stride, graph.reach))
     assert len(engine.sizes) > 1
     np.testing.assert_allclose(blocks, whole[0], atol=2e-6)
     assert score == pytest.approx(float(scores[0]), abs=2e-6)
@@ -58,7 +63,14 @@ def test_blocks_equal_one_pass_at_the_seams(
 
 @pytest.mark.parametrize(
     ("h", "w", "tile", "stride"),
-    [(1800, 128, 128, 32), (1100, 1011, 128, 16), (1900, 260, 256, 64)],
+    [
+        (1800, 128, 128, 32),
+        (1100, 1011, 128, 16),
+        (1900, 260, 256, 64),
+        (1700, 130, 128, 48),
+        (2600, 140, 128, 128),
+        (3500, 256, 256, 192),
+    ],
 )
 def test_blocks_equal_one_pass_with_blended_features(
     h: int, w: int, tile: int, stride: int
@@ -72,8 +84,7 @@ def test_blocks_equal_one_pass_with_blended_features(
     engine = Eager(graph)
     whole, scores = engine.run(picture[None])
     engine.sizes.clear()
-    tiling = Tiling(tile, stride, graph.reach, at_once=20 * 128**2 // tile**2)
-    blocks, score = run_in_blocks(engine, picture, tiling)
+    blocks, score = run_in_blocks(engine, picture, tiling(tile, stride, graph.reach, "features"))
     assert len(engine.sizes) > 1
     np.testing.assert_allclose(blocks, whole[0], atol=5e-6)
     assert score == pytest.approx(float(scores[0]), abs=5e-6)
@@ -81,7 +92,7 @@ def test_blocks_equal_one_pass_with_blended_features(
 
 def test_a_small_picture_is_one_pass() -> None:
     engine = Eager(one_graph(128, 32, ResidualTerm(kind="ssim")))
-    run_in_blocks(engine, np.zeros((256, 256), np.uint8), Tiling(128, 32, 5, at_once=25))
+    run_in_blocks(engine, np.zeros((256, 256), np.uint8), tiling(128, 32, 5))
     assert engine.sizes == [(256, 256)]
 
 
@@ -89,10 +100,29 @@ def test_a_small_picture_is_one_pass() -> None:
 @pytest.mark.parametrize("stride", [16, 32, 100, 128])
 @pytest.mark.parametrize("reach", [0, 5, 35])
 def test_cuts_cover_every_pixel_once(length: int, stride: int, reach: int) -> None:
-    tiling = Tiling(128, stride, reach, at_once=1)
+    cut = tiling(128, stride, reach)
     covered = np.zeros(length, int)
-    for extent, keep in tiling.cuts(length, tiling.fewest()):
+    for extent, keep in cut.cuts(length, cut.fewest()):
         assert extent.start % stride == 0
         assert extent.start <= keep.start < keep.stop <= extent.stop
         covered[keep] += 1
     assert (covered == 1).all()
+
+
+@pytest.mark.parametrize("size", [(128, 85_000), (85_000, 128), (256, 17_000), (20_000, 20_000)])
+@pytest.mark.parametrize(
+    "changes", [{"blend": "features"}, {"stride": 128}, {"color": "rgb", "tile": 256}], ids=str
+)
+def test_a_block_of_any_shape_stays_within_the_memory(
+    size: tuple[int, int], changes: dict[str, object]
+) -> None:
+    settings = load_settings("texture", changes=changes)[0]
+    cut = Tiling(settings, reach=170 if settings.blend == "features" else 14)
+    height, width = (max(length, settings.tile) for length in size)
+    down, across = cut.block(height, width)
+    assert cut.fits(down, across)
+    could_grow = [
+        down < cut.count(height) and cut.fits(down + 1, across),
+        across < cut.count(width) and cut.fits(down, across + 1),
+    ]
+    assert not all(could_grow)  # no smaller than it must be

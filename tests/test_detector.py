@@ -88,6 +88,8 @@ def test_a_detector_trained_in_bf16_computes_in_float32(fabric: Path, tmp_path: 
     types = {t.data_type for t in model.graph.initializer}
     assert onnx.TensorProto.BFLOAT16 not in types
     assert onnx.TensorProto.FLOAT in types
+    casts = [a.i for n in model.graph.node if n.op_type == "Cast" for a in n.attribute]
+    assert onnx.TensorProto.BFLOAT16 not in casts
     image = np.random.default_rng(0).integers(0, 256, (160, 176), dtype=np.uint8)
     assert np.isfinite(Detector.load(tmp_path / "run").inspect(image).score)
 

@@ -81,7 +81,7 @@ def test_kaiming_keeps_the_signal_s_size_where_xavier_loses_it() -> None:
 @pytest.mark.parametrize("training", [True, False])
 def test_last_layer_equals_a_transposed_convolution(channels: int, training: bool) -> None:
     torch.manual_seed(0)
-    fast = LastLayer(4, channels, 4, 2, 1).double().train(training)
+    fast = LastLayer(4, channels).double().train(training)
     plain = nn.ConvTranspose2d(4, channels, 4, 2, 1).double()
     plain.load_state_dict(fast.state_dict())
     x = torch.rand(2, 4, 9, 7, dtype=torch.float64)
@@ -91,7 +91,7 @@ def test_last_layer_equals_a_transposed_convolution(channels: int, training: boo
 def test_transposed_layer_equals_a_transposed_convolution() -> None:
     torch.manual_seed(0)
     fast, plain = (
-        Transposed(4, 5, 4, 2, 1).double(), nn.ConvTranspose2d(4, 5, 4, 2, 1).double(),
+        Transposed(4, 5).double(), nn.ConvTranspose2d(4, 5, 4, 2, 1).double(),
     )  # fmt: skip
     plain.load_state_dict(fast.state_dict())
     x = torch.rand(2, 4, 9, 7, dtype=torch.float64)

@@ -1,7 +1,8 @@
 """Transposed convolutions with the gradients that CPU libraries compute slowly.
 
-Same weights, same numbers as ``nn.ConvTranspose2d``; only the order of the sums differs. Training
-on a CPU takes the paths written here; inference, export and other devices take torch's own.
+Both are 4x4, stride 2, padding 1: twice the side. Same weights, same numbers as
+``nn.ConvTranspose2d``; only the order of the sums differs. The gradients written here are for
+training on a CPU; other devices, inference and export take torch's own layers.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from torch.nn import functional as F
 
 
 class Transposed(nn.ConvTranspose2d):
-    """4x4, stride 2, padding 1: twice the side.
+    """Gradients by the kernels of the convolution that it transposes.
 
-    Its gradients are those of the convolution it transposes: torch's own kernels for exactly that
-    take twice the time in the backward pass of the transposed form.
+    Torch's own backward pass of the transposed form takes twice the time of exactly those.
     """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 4, 2, 1)
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         if not _on_training_cpu(self, x):
@@ -50,12 +53,16 @@ _transposed: Callable[..., Tensor] = _Transposed.apply
 
 
 class LastLayer(nn.ConvTranspose2d):
-    """The same with one or three output channels, which no CPU library has a fast kernel for.
+    """For one or three output channels, which no CPU library has a fast kernel for.
 
-    Inference: a 3x3 convolution and a pixel shuffle; output pixel (2y + a, 2x + b) meets the 2x2
-    taps of phase (a, b), which lie in one corner of a 3x3 window. Training: one matrix product
-    makes all 16 taps of every input pixel, and each output pixel adds its four.
+    On other devices, for inference and export: a 3x3 convolution and a pixel shuffle; output pixel
+    (2y + a, 2x + b) meets the 2x2 taps of phase (a, b), which lie in one corner of a 3x3 window.
+    Training on a CPU: one matrix product makes all 16 taps of every input pixel, and each output
+    pixel adds its four.
     """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 4, 2, 1)
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         assert self.bias is not None
@@ -144,9 +151,10 @@ def _on_training_cpu(layer: nn.Module, x: Tensor) -> bool:
     return layer.training and torch.is_grad_enabled() and x.device.type == "cpu"
 
 
-def _cast(*tensors: Tensor | None) -> list[Tensor | None]:
+def _cast(x: Tensor, weight: Tensor, bias: Tensor | None) -> list[Tensor]:
     """What autocast would do to the inputs of a convolution."""
+    assert bias is not None
+    inputs = [x, weight, bias]
     if not torch.is_autocast_enabled("cpu"):
-        return list(tensors)
-    dtype = torch.get_autocast_dtype("cpu")
-    return [t if t is None else t.to(dtype) for t in tensors]
+        return inputs
+    return [t.to(torch.get_autocast_dtype("cpu")) for t in inputs]

@@ -58,9 +58,9 @@ class Autoencoder(nn.Module):
         self.encoder = nn.Sequential(*encoder, nn.Conv2d(f, latent, BOTTLENECK))
         decoder: list[nn.Module] = [nn.ConvTranspose2d(latent, f, BOTTLENECK), _activation()]
         for i, o, k, s in up:
-            layer = Transposed(i, o, k, s, 1) if s == 2 else nn.Conv2d(i, o, k, s, 1)
+            layer = Transposed(i, o) if s == 2 else nn.Conv2d(i, o, k, s, 1)
             decoder += [layer, _activation()]
-        self.decoder = nn.Sequential(*decoder, LastLayer(f, channels, 4, 2, 1), nn.Sigmoid())
+        self.decoder = nn.Sequential(*decoder, LastLayer(f, channels), nn.Sigmoid())
         self.tile, self.channels = tile, channels
         initialize(self, "xavier")
 

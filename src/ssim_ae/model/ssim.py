@@ -154,6 +154,8 @@ def ssim_loss(reconstruction: Tensor, target: Tensor) -> Tensor:
         raise ValueError(f"shapes differ: {tuple(reconstruction.shape)} {tuple(target.shape)}")
     dtype = torch.promote_types(reconstruction.dtype, torch.float32)
     h, w = target.shape[-2:]
+    if min(h, w) < WINDOW:
+        raise ValueError(f"{h}x{w} pixels are fewer than the {WINDOW}x{WINDOW} window")
     with torch.autocast(reconstruction.device.type, enabled=False):
         y = reconstruction.to(dtype).reshape(-1, h, w)
         x = target.detach().to(dtype).reshape(-1, h, w)

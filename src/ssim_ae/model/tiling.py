@@ -141,6 +141,8 @@ class BlendedFeatures(nn.Module):
             if isinstance(layer, nn.Conv2d):
                 total += layer.kernel_size[0] // 2 * cell
                 cell *= layer.stride[0]
+        # what a tile's encoder sees beyond it changes the whole tile: strides, not pixels
+        total = -(-total // self.stride) * self.stride
         for layer in self.up:
             if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
                 total += cell

@@ -17,27 +17,51 @@ from ssim_ae.data.images import Map, Pixels
 from ssim_ae.runtime.engines import Engine
 
 # What ONNX Runtime takes for a block, fitted to its peaks at 1120x1120 with tiled and with blended
-# features: bytes for each pixel of every tile (the network) and of the block itself (the residual).
-TILE_BYTES, BLOCK_BYTES = 45, 445
+# features: bytes for each pixel that the network sees at its usual width (each tile's own, or the
+# block's once) and for each pixel and channel of the block (the residual).
+NETWORK_BYTES, USUAL_WIDTH, RESIDUAL_BYTES = 45, 32, 445
 MEMORY = 5 << 28  # bytes of a block, 1.25 GiB
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """Tile side, stride, how far beyond its tiles a pixel's value looks, and tiles in one block."""
+    """How a detector's pictures are tiled, and how they are cut when they are large.
 
-    tile: int
-    stride: int
+    ``reach``: how far beyond its tiles a pixel's value looks, pixels. ``memory``: bytes of a block.
+    """
+
+    settings: Settings
     reach: int
-    at_once: int
+    memory: int = MEMORY
 
-    @classmethod
-    def of(cls, settings: Settings, reach: int) -> Tiling:
-        """The tiling of a detector. With blended features a tile adds only a stride's pixels."""
-        s = settings
-        added = s.stride if s.blend == "features" else s.tile
-        bytes_of_a_tile = TILE_BYTES * added**2 + BLOCK_BYTES * s.channels * s.stride**2
-        return cls(s.tile, s.stride, reach, MEMORY // bytes_of_a_tile)
+    @property
+    def tile(self) -> int:
+        return self.settings.tile
+
+    @property
+    def stride(self) -> int:
+        return self.settings.stride
+
+    def fits(self, down: int, across: int) -> bool:
+        """Whether a block of so many tiles stays within the memory."""
+        s = self.settings
+        area = ((down - 1) * s.stride + s.tile) * ((across - 1) * s.stride + s.tile)
+        seen = area if s.blend == "features" else down * across * s.tile**2
+        network = NETWORK_BYTES * s.first_layer_channels / USUAL_WIDTH * seen
+        return network + RESIDUAL_BYTES * s.channels * area <= self.memory
+
+    def block(self, height: int, width: int) -> tuple[int, int]:
+        """Tiles (down, across) of the blocks of a picture: as square as it allows."""
+        down, across = self.count(height), self.count(width)
+        side = self.fewest()
+        while self.fits(side + 1, side + 1):
+            side += 1
+        # what one axis does not need, the other one may take
+        while across > side and not self.fits(min(down, side), across):
+            across -= 1
+        while down > side and not self.fits(down, across):
+            down -= 1
+        return down, across
 
     def count(self, length: int) -> int:
         """Tiles along one axis."""
@@ -71,13 +95,10 @@ def run_in_blocks(engine: Engine, picture: Pixels, tiling: Tiling) -> tuple[Map,
     The score is the map's maximum (see ``model.inspector``), here taken over the whole map.
     """
     height, width = picture.shape[:2]
-    budget = tiling.at_once
-    if tiling.count(height) * tiling.count(width) <= budget:
+    down, across = tiling.block(height, width)
+    if (down, across) == (tiling.count(height), tiling.count(width)):
         maps, scores = engine.run(picture[None])
         return maps[0], float(scores[0])
-    side = max(tiling.fewest(), int(budget**0.5))
-    across = min(tiling.count(width), max(side, budget // tiling.count(height)))
-    down = min(tiling.count(height), max(side, budget // across))
     whole = np.empty((height, width), np.float32)
     for rows, keep_rows in tiling.cuts(height, down):
         for columns, keep_columns in tiling.cuts(width, across):

@@ -75,7 +75,7 @@ class Detector:
 
     def __init__(self, record: Record, engine: Engine, sha: str, file: Path) -> None:
         self.record, self.engine, self.sha256, self.file = record, engine, sha, file
-        self._tiling = Tiling.of(record.settings, record.reach)
+        self._tiling = Tiling(record.settings, record.reach)
 
     @classmethod
     def load(

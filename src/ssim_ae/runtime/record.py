@@ -14,7 +14,7 @@ from ssim_ae.files import write_atomically
 from ssim_ae.runtime.metadata import read_metadata, replace_metadata
 
 KEY = "ssim_ae"
-FORMAT = 1  # raised when an older version could no longer read the file; older formats stay read
+FORMAT = 2  # raised when an older version could no longer read the file; older formats stay read
 
 
 class Calibration(BaseModel):
@@ -47,7 +47,7 @@ class Record(BaseModel):
     format: int = FORMAT
     version: str
     settings: Settings
-    reach: int = Field(ge=0, description="pixels around a pixel that its residual looks at")
+    reach: int = Field(ge=0, description="pixels that a pixel's value looks beyond its tiles")
     thresholds: Thresholds | None = None
     calibration: Calibration | None = None
     fingerprints: dict[str, str] = {}

@@ -34,11 +34,14 @@ def find_regions(mask: NDArray[np.bool_], anomaly_map: Map) -> list[Region]:
     marked = np.concatenate([[False], mask.any(axis=1), [False]])
     edges = np.flatnonzero(marked[1:] != marked[:-1])
     for top, bottom in edges.reshape(-1, 2).tolist():
-        labels, _ = ndimage.label(mask[top:bottom], structure=np.ones((3, 3), int))
-        values = anomaly_map[top:bottom]
-        for number, (rows, columns) in enumerate(ndimage.find_objects(labels), 1):
-            inside = labels[rows, columns] == number
-            area, peak = int(inside.sum()), float(values[rows, columns][inside].max())
+        band = mask[top:bottom]
+        labels, count = ndimage.label(band, structure=np.ones((3, 3), int))
+        inside = labels[band]
+        areas = np.bincount(inside, minlength=count + 1)[1:]
+        peaks = ndimage.maximum(anomaly_map[top:bottom][band], inside, np.arange(1, count + 1))
+        for (rows, columns), area, peak in zip(
+            ndimage.find_objects(labels), areas, peaks, strict=True
+        ):
             place = (columns.start, top + rows.start, columns.stop, top + rows.stop)
-            regions.append(Region(*place, area, peak))
+            regions.append(Region(*place, int(area), float(peak)))
     return sorted(regions, key=lambda r: -r.peak)
