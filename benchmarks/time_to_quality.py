@@ -32,7 +32,7 @@ CLOSE = 0.005
 # name -> (preset, changes, lengths in steps)
 CURVES: dict[str, tuple[str, list[tuple[str, Any]], list[int]]] = {
     "texture": ("texture", [], [25, 50, 100, 200, 300, 600, 1000, 3000]),
-    "reference-texture": ("reference-texture", [], [25, 50, 100, 200, 400, 800]),
+    "reference-texture": ("reference-texture", [], [25, 50, 100, 200, 400, 800, 1000]),
     "texture bf16": ("texture", [("precision", "bf16")], [100, 300, 600]),
 }
 
