@@ -197,7 +197,10 @@ def start_and_memory() -> str:
             "reference_texture_batch_128"
         ],
         **{f"evaluation of {n} pictures": m for n, m in r["evaluation"].items()},
-        **{f"`inspect` of 20,000x20,000, {n}": m for n, m in r["large_picture"].items()},
+        **{
+            f"`inspect` of 20,000x20,000, {n}": m
+            for n, m in {**r["large_picture"], **r["large_picture_written"]}.items()
+        },
     }
     rows = [[n, f"{m['seconds']:.2f} s", f"{m['peak_mib']:.0f} MiB"] for n, m in names.items()]
     return markdown(["command", "time", "peak memory"], rows)

@@ -20,7 +20,7 @@ from ssim_ae.runtime.engines import Engine
 # features: bytes for each pixel that the network sees at its usual width (each tile's own, or the
 # block's once) and for each pixel and channel of the block (the residual).
 NETWORK_BYTES, USUAL_WIDTH, RESIDUAL_BYTES = 45, 32, 445
-MEMORY = 5 << 28  # bytes of a block, 1.25 GiB
+MEMORY = 1 << 30  # bytes of a block
 
 
 @dataclass(frozen=True)
