@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from ssim_ae.data.images import Map
 
+ROWS_AT_ONCE = 1024
+
 
 @dataclass(frozen=True)
 class Region:
@@ -25,23 +27,55 @@ class Region:
     peak: float
 
 
-def find_regions(mask: NDArray[np.bool_], anomaly_map: Map) -> list[Region]:
-    """Regions of ``mask`` ``[h, w]``, strongest peak first."""
-    from scipy import ndimage
+def find_regions(
+    mask: NDArray[np.bool_], anomaly_map: Map, rows_at_once: int = ROWS_AT_ONCE
+) -> list[Region]:
+    """Regions of ``mask`` ``[h, w]``, strongest peak first.
 
-    regions = []
-    # between empty rows no region connects: labelling one band at a time needs far less memory
-    marked = np.concatenate([[False], mask.any(axis=1), [False]])
-    edges = np.flatnonzero(marked[1:] != marked[:-1])
-    for top, bottom in edges.reshape(-1, 2).tolist():
-        band = mask[top:bottom]
-        labels, count = ndimage.label(band, structure=np.ones((3, 3), int))
-        inside = labels[band]
-        areas = np.bincount(inside, minlength=count + 1)[1:]
-        peaks = ndimage.maximum(anomaly_map[top:bottom][band], inside, np.arange(1, count + 1))
-        for (rows, columns), area, peak in zip(
-            ndimage.find_objects(labels), areas, peaks, strict=True
-        ):
-            place = (columns.start, top + rows.start, columns.stop, top + rows.stop)
-            regions.append(Region(*place, int(area), float(peak)))
-    return sorted(regions, key=lambda r: -r.peak)
+    Labelled some rows at a time, in memory that does not grow with the height; what touches across
+    a cut is one region.
+    """
+    from scipy import ndimage, sparse
+
+    boxes: list[tuple[int, int, int, int]] = []
+    areas: list[NDArray[np.int64]] = []
+    peaks: list[NDArray[np.float32]] = []
+    touching: list[NDArray[np.int64]] = []
+    above = np.zeros(mask.shape[1], np.int64)  # region of each pixel of the last row, 0 for none
+    for top in range(0, mask.shape[0], rows_at_once):
+        part = mask[top : top + rows_at_once]
+        labels, count = ndimage.label(part, structure=np.ones((3, 3), int))
+        if count == 0:
+            above[:] = 0
+            continue
+        numbers = np.arange(1, count + 1)
+        first = len(boxes)
+        inside = labels[part]
+        areas.append(np.bincount(inside, minlength=count + 1)[1:])
+        values = anomaly_map[top : top + rows_at_once][part]
+        peaks.append(np.asarray(ndimage.maximum(values, inside, numbers), np.float32))
+        for rows, columns in ndimage.find_objects(labels):
+            boxes.append((columns.start, top + rows.start, columns.stop, top + rows.stop))
+        below = np.where(labels[0] > 0, labels[0] + first, 0)
+        for shift in (-1, 0, 1):  # 8-connected
+            pairs = np.stack([above, np.roll(below, shift)])
+            pairs = pairs[:, max(0, shift) : len(below) + min(0, shift)]
+            touching.append(pairs[:, pairs.all(axis=0)] - 1)
+        above = np.where(labels[-1] > 0, labels[-1] + first, 0)
+    if not boxes:
+        return []
+    pairs = np.concatenate(touching, axis=1)
+    links = sparse.coo_array((np.ones(pairs.shape[1], bool), pairs), shape=[len(boxes)] * 2)
+    count, region = sparse.csgraph.connected_components(links, directed=False)
+    area = np.bincount(region, np.concatenate(areas), count)
+    peak = np.full(count, -np.inf)
+    np.maximum.at(peak, region, np.concatenate(peaks))
+    corners = np.array(boxes)
+    low, high = np.full((count, 2), np.iinfo(np.int64).max), np.zeros((count, 2), np.int64)
+    np.minimum.at(low, region, corners[:, :2])
+    np.maximum.at(high, region, corners[:, 2:])
+    found = []
+    for i in range(count):
+        (left, top), (right, bottom) = low[i].tolist(), high[i].tolist()
+        found.append(Region(left, top, right, bottom, int(area[i]), float(peak[i])))
+    return sorted(found, key=lambda r: -r.peak)
