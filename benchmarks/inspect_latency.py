@@ -152,7 +152,7 @@ def graph(arguments: argparse.Namespace) -> dict[str, float]:
     detector = Detector.load(run)
     s = detector.record.settings
     without = inspector_of(network_of(run, detector.record), s)
-    without.reconstruct.network = torch.nn.Identity()
+    without.network.network = torch.nn.Identity()
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "detector.onnx"
         write_detector(graph_bytes(without, s.channels, s.tile), detector.record, file)

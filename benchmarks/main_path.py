@@ -24,15 +24,15 @@ STRIPS = ["--group", r"^(\d+)_"]  # AITEX tiles of one strip are held out togeth
 # name -> (dataset, preset, further options). The reference schedules are cut to what two cores do
 # in minutes (200 epochs are 15,600 steps); everything else about them is the reference's.
 RUNS: dict[str, tuple[str, str, list[str]]] = {
-    "fabric_02 texture": ("aitex_fabric_02", "texture", STRIPS),
+    "fabric_02 autoencoder": ("aitex_fabric_02", "autoencoder", STRIPS),
     "fabric_02 reference": (
         "aitex_fabric_02", "reference-texture", [*STRIPS, "--set", "steps=300"],
     ),
-    "fabric_01 texture": ("aitex_fabric_01", "texture", STRIPS),
+    "fabric_01 autoencoder": ("aitex_fabric_01", "autoencoder", STRIPS),
     "fabric_01 reference": (
         "aitex_fabric_01", "reference-texture", [*STRIPS, "--set", "steps=300"],
     ),
-    "screw object": ("mvtec_screw_512", "object", []),
+    "screw autoencoder": ("mvtec_screw_512", "autoencoder", []),
     "screw reference": ("mvtec_screw_512", "reference-object", ["--set", "steps=30"]),
 }  # fmt: skip
 

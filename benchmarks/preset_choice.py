@@ -2,7 +2,7 @@
 
     python benchmarks/preset_choice.py [--work DIR]
 
-Trains the `texture` preset with and without flips and initialization, compares held-out losses,
+Trains the `autoencoder` preset with and without flips and initialization, compares held-out losses,
 then takes the trained network through residual windows. No real test picture is looked at. Writes
 benchmarks/results/preset_choice.json.
 """
@@ -33,9 +33,9 @@ from ssim_ae.training.checkpoint import load_weights
 RESULT = Path(__file__).parent / "results" / "preset_choice.json"
 FLIPS = {"augment.p_horizontal_flip": 0.3, "augment.p_vertical_flip": 0.3}
 TRAININGS: dict[str, dict[str, Any]] = {
-    "texture": {},
-    "texture, flips 0.3": FLIPS,
-    "texture, xavier": {"initialization": "xavier"},
+    "autoencoder": {},
+    "autoencoder, flips 0.3": FLIPS,
+    "autoencoder, xavier": {"initialization": "xavier"},
 }
 RESIDUALS: dict[str, list[dict[str, Any]]] = {
     "ssim, uniform 11": [{"kind": "ssim"}],
@@ -58,7 +58,7 @@ def main() -> None:
     results: dict[str, Any] = {"machine": describe_machine(), "trainings": {}, "residuals": {}}
     for name, changes in TRAININGS.items():
         folder = arguments.work / name.replace(", ", "_").replace(" ", "_")
-        run = train(data, "texture", changes=changes, output=folder, overwrite=True)
+        run = train(data, "autoencoder", changes=changes, output=folder, overwrite=True)
         keys = ("seconds", "held_out_loss", "contrast")
         results["trainings"][name] = {k: run.report[k] for k in keys}
         results["residuals"][name] = by_residual(folder, data)

@@ -105,7 +105,7 @@ open(sys.argv[2], "w").write(str(time.perf_counter() - began))
 def export(work: Path) -> dict[str, float]:
     """Seconds of one export of the graph, the exporter's own start included."""
     seconds = {}
-    for preset in ("texture", "fast", "reference-object"):
+    for preset in ("autoencoder", "fast", "reference-object"):
         file = work / "seconds"
         command(preset, file, python=("-c", EXPORT))
         seconds[preset] = round(float(file.read_text()), 2)
@@ -134,7 +134,7 @@ def evaluation(work: Path) -> dict[str, Any]:
 def large_picture(work: Path) -> dict[str, Any]:
     """One 20,000x20,000 picture at full size."""
     found = {}
-    for preset, stride in (("fast", 32), ("texture", 128)):
+    for preset, stride in (("fast", 32), ("autoencoder", 128)):
         run = full_size_run(work, preset, stride)
         found[f"{preset}, stride {stride}"] = command("inspect", run, large(work))
     return found

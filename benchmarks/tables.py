@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-README, SPEED = HERE.parent / "README.md", HERE.parent / "docs" / "speed.md"
+DOCUMENTS = [HERE.parent / "README.md", *sorted((HERE.parent / "docs").glob("*.md"))]
 QUALITY = ("pixel_auroc", "aupro_30", "image_auroc")
 ENGINES = {
     "torch_eager": "torch eager",
@@ -23,7 +24,7 @@ ENGINES = {
 
 
 def main() -> None:
-    for file in (README, SPEED):
+    for file in DOCUMENTS:
         file.write_text(with_tables(file.read_text()))
 
 
@@ -67,6 +68,69 @@ def main_path() -> str:
         "false rejects", "recall", "no model: pixel / AU-PRO / image",
     ]  # fmt: skip
     return markdown(head, rows)
+
+
+def quality() -> str:
+    """One row for each set: mean and spread over the seeds."""
+    rows = []
+    for name, runs in result("quality")["runs"].items():
+        metrics = [run["metrics"] for run in runs.values()]
+        control = [m["baselines"]["no_model"] for m in metrics]
+        at = [m["at_threshold"] for m in metrics]
+        brightness = metrics[0]["baselines"]["brightness_image_auroc"]
+        rows.append([
+            f"{name}, {len(runs)} seeds",
+            f"{mean(r['seconds']['training'] for r in runs.values()):.0f} s",
+            *(spread(m[k] for m in metrics) for k in QUALITY),
+            *(spread(a[k] for a in at) for k in ("recall", "false_reject_rate")),
+            " / ".join(f"{mean(c[k] for c in control):.3f}" for k in QUALITY),
+            f"{brightness:.3f}",
+        ])  # fmt: skip
+    head = [
+        "set", "training", "pixel AUROC", "AU-PRO (30 %)", "image AUROC", "recall",
+        "false rejects (asked 0.05)", "no model: pixel / AU-PRO / image",
+        "brightness alone: image AUROC",
+    ]  # fmt: skip
+    return markdown(head, rows)
+
+
+def ranks() -> str:
+    """How the self-made score orders the candidates, against their true results."""
+    from scipy.stats import spearmanr
+
+    rows = []
+    for name, runs in result("quality")["ranks"].items():
+        found = []
+        for candidates in runs.values():
+            worth = [c["self_made"]["aupro_30"] for c in candidates]
+            true = [c["test"]["aupro_30"] for c in candidates]
+            chosen = next(t for c, t in zip(candidates, true, strict=True) if c["chosen"])
+            usual = next(
+                t for c, t in zip(candidates, true, strict=True)
+                if c["weights"] == {"head": 1, "gradient": 0.5, "band": 0.5, "rarity": 0.25}
+            )  # fmt: skip
+            found.append((spearmanr(worth, true)[0], chosen, usual, max(true), min(true)))
+        columns = list(zip(*found, strict=True))
+        rows.append([name, *(spread(c) for c in columns)])
+    head = [
+        "set",
+        "rank correlation",
+        "chosen",
+        "usual weights",
+        "best candidate",
+        "worst candidate",
+    ]
+    return markdown(head, rows)
+
+
+def mean(values: Iterable[float]) -> float:
+    return statistics.fmean(values)
+
+
+def spread(values: Iterable[float]) -> str:
+    """Mean, and half of the range over seeds."""
+    found = list(values)
+    return f"{mean(found):.3f} ± {(max(found) - min(found)) / 2:.3f}"
 
 
 def train_step() -> str:
@@ -115,7 +179,7 @@ def point(p: dict[str, Any]) -> str:
 def precision() -> str:
     """float32 beside bf16, at the lengths that both have."""
     curves = result("time_to_quality")["curves"]
-    full, half = ({p["steps"]: p for p in curves[n]} for n in ("texture", "texture bf16"))
+    full, half = ({p["steps"]: p for p in curves[n]} for n in ("autoencoder", "autoencoder bf16"))
     rows = [
         [
             str(steps),
@@ -210,6 +274,8 @@ TABLES: dict[str, Callable[[], str]] = {
     f.__name__: f
     for f in (
         main_path,
+        quality,
+        ranks,
         train_step,
         precision,
         time_to_quality,

@@ -3,7 +3,7 @@
     SSIM_AE_DATA=<folder> python benchmarks/time_to_quality.py [--only NAME] [--work DIR]
         [--result FILE] [--json]
 
-On aitex_fabric_02, for the `texture` preset, in float32 and bf16, and for the reference settings.
+On aitex_fabric_02: the `autoencoder` preset in float32 and bf16, and the reference settings.
 The preset's learning rate follows its number of steps, so every point of its curve is a training of
 its own; the reference's is constant, so its points lie on one training that is resumed again and
 again. Seconds are steps times the median time of a step, since other work on a shared machine would
@@ -31,9 +31,9 @@ STRIPS = ("group", r"^(\d+)_")  # tiles of one strip are held out together
 CLOSE = 0.005
 # name -> (preset, changes, lengths in steps)
 CURVES: dict[str, tuple[str, list[tuple[str, Any]], list[int]]] = {
-    "texture": ("texture", [], [25, 50, 100, 200, 300, 600, 1000, 3000]),
+    "autoencoder": ("autoencoder", [], [25, 50, 100, 200, 300, 600, 1000, 3000]),
     "reference-texture": ("reference-texture", [], [25, 50, 100, 200, 400, 800, 1000]),
-    "texture bf16": ("texture", [("precision", "bf16")], [100, 300, 600]),
+    "autoencoder bf16": ("autoencoder", [("precision", "bf16")], [100, 300, 600]),
 }
 
 
@@ -65,7 +65,7 @@ def measure(name: str, steps: int, data: Path, work: Path, fresh: bool) -> dict[
     preset, changes, _ = CURVES[name]
     changes = [*changes, ("steps", steps), STRIPS]
     run = work / name.replace(" ", "_")
-    if preset == "texture":
+    if preset == "autoencoder":
         run = run.with_name(f"{run.name}_{steps}")
         done = train(data, preset, changes=changes, output=run, overwrite=True)
     elif not fresh and (run / "config.yaml").exists():

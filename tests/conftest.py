@@ -25,5 +25,5 @@ def run(fabric: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from ssim_ae.training.train import train
 
     folder = tmp_path_factory.mktemp("runs") / "fabric"
-    train(fabric, "texture", changes=TINY, output=folder)
+    train(fabric, "autoencoder", changes=TINY, output=folder)
     return folder

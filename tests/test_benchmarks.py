@@ -14,7 +14,7 @@ import start_and_memory
 import time_to_quality
 import train_step
 from ssim_ae.data.synthetic import make_dataset
-from tables import README, SPEED, with_tables
+from tables import DOCUMENTS, with_tables
 
 pytestmark = pytest.mark.e2e
 SCRIPTS = Path(__file__).parents[1] / "benchmarks"
@@ -63,7 +63,7 @@ def test_reference_says_which_folders_it_wants(tmp_path: Path) -> None:
     assert "texture_1, texture_2, metal_nut, cable" in done.stderr
 
 
-@pytest.mark.parametrize("file", [README, SPEED], ids=["README", "speed"])
+@pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: file.stem)
 def test_tables_are_the_committed_results(file: Path) -> None:
     text = file.read_text()
     assert with_tables(text) == text, "run python benchmarks/tables.py"

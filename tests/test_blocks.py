@@ -21,7 +21,7 @@ def one_graph(tile: int, stride: int, term: ResidualTerm) -> Inspector:
 def tiling(tile: int, stride: int, reach: int, blend: str = "pixels") -> Tiling:
     """Of a narrow network, in blocks of 25 MB."""
     changes = {"tile": tile, "stride": stride, "blend": blend, "first_layer_channels": 2}
-    return Tiling(load_settings("texture", changes=changes)[0], reach, memory=25_000_000)
+    return Tiling(load_settings("autoencoder", changes=changes)[0], reach, memory=25_000_000)
 
 
 class Eager:
@@ -116,7 +116,7 @@ def test_cuts_cover_every_pixel_once(length: int, stride: int, reach: int) -> No
 def test_a_block_of_any_shape_stays_within_the_memory(
     size: tuple[int, int], changes: dict[str, object]
 ) -> None:
-    settings = load_settings("texture", changes=changes)[0]
+    settings = load_settings("autoencoder", changes=changes)[0]
     cut = Tiling(settings, reach=170 if settings.blend == "features" else 14)
     height, width = (max(length, settings.tile) for length in size)
     down, across = cut.block(height, width)

@@ -90,9 +90,9 @@ def test_do_aug_false_switches_augmentation_off(tmp_path: Path) -> None:
 
 def test_unknown_keys_name_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="did you mean learning_rate"):
-        load_settings("texture", changes=["learning_rat=0.1"])
+        load_settings("autoencoder", changes=["learning_rat=0.1"])
     with pytest.raises(SettingsError, match=r"augment\.p_rotat .* did you mean p_rotate"):
-        load_settings("texture", changes=["augment.p_rotat=0.1"])
+        load_settings("autoencoder", changes=["augment.p_rotat=0.1"])
     with pytest.raises(SettingsError, match=r"z_dims .* did you mean z_dim"):
         load_settings(file=zoo_file(tmp_path, z_dims=5))
     with pytest.raises(SettingsError, match="did you mean texture"):
@@ -102,7 +102,7 @@ def test_unknown_keys_name_the_nearest(tmp_path: Path) -> None:
 def test_all_errors_at_once() -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings(
-            "texture", changes=["steps=0", "stride=x", "seeed=1", "nonsense", "color=red"]
+            "autoencoder", changes=["steps=0", "stride=x", "seeed=1", "nonsense", "color=red"]
         )
     message = str(caught.value)
     for word in ("steps", "stride", "seeed", "nonsense", "color"):
@@ -126,12 +126,12 @@ def test_all_errors_at_once() -> None:
 )
 def test_contradictions_are_refused(changes: list[str], words: str) -> None:
     with pytest.raises(SettingsError, match=words):
-        load_settings("texture", changes=changes)
+        load_settings("autoencoder", changes=changes)
 
 
 def test_set_reaches_nested_settings_and_reads_numbers() -> None:
     settings, _ = load_settings(
-        "texture",
+        "autoencoder",
         changes=["residual.terms.0.sigma=2.5", "learning_rate=1e-3", "resize=none", "group=a(b)"],
     )
     assert settings.residual.terms[0].sigma == 2.5
@@ -142,12 +142,12 @@ def test_set_reaches_nested_settings_and_reads_numbers() -> None:
 
 def test_pairs_and_mappings_keep_texts_as_they_are() -> None:
     for changes in ([("group", "12")], {"group": "12"}):
-        assert load_settings("texture", changes=changes)[0].group == "12"
+        assert load_settings("autoencoder", changes=changes)[0].group == "12"
 
 
 def test_values_that_yaml_itself_chokes_on(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="not YAML"):
-        load_settings("texture", changes=["group=2024-99-99"])
+        load_settings("autoencoder", changes=["group=2024-99-99"])
     file = tmp_path / "date.yaml"
     file.write_text("group: 2024-99-99\n")
     with pytest.raises(SettingsError, match=r"date\.yaml: is not YAML"):
@@ -155,8 +155,8 @@ def test_values_that_yaml_itself_chokes_on(tmp_path: Path) -> None:
 
 
 def test_a_preset_beside_a_zoo_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="leave --preset texture out"):
-        load_settings("texture", file=zoo_file(tmp_path))
+    with pytest.raises(SettingsError, match="leave --preset autoencoder out"):
+        load_settings("autoencoder", file=zoo_file(tmp_path))
 
 
 def test_all_reference_files_load() -> None:

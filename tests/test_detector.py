@@ -83,7 +83,7 @@ def test_engines_equal_torch_with_blended_features(
 
 @pytest.mark.e2e
 def test_a_detector_trained_in_bf16_computes_in_float32(fabric: Path, tmp_path: Path) -> None:
-    train(fabric, "texture", changes=[*TINY, "precision=bf16"], output=tmp_path / "run")
+    train(fabric, "autoencoder", changes=[*TINY, "precision=bf16"], output=tmp_path / "run")
     model = onnx.load(tmp_path / "run" / "detector.onnx")
     types = {t.data_type for t in model.graph.initializer}
     assert onnx.TensorProto.BFLOAT16 not in types

@@ -19,7 +19,7 @@ TINY = ["steps=20", "batch_size=4", "first_layer_channels=2", "latent=4", "resiz
 
 
 def settings(*changes: str) -> Settings:
-    return load_settings("texture", changes=[*TINY, *changes])[0]
+    return load_settings("autoencoder", changes=[*TINY, *changes])[0]
 
 
 def fitted(

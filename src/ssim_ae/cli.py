@@ -69,7 +69,10 @@ def _fail(message: str, code: int) -> None:
 
 @cli.command()
 @click.argument("dataset", type=path)
-@click.option("--preset", help="texture, object, reference-texture or reference-object.")
+@click.option(
+    "--preset",
+    help="A starting point; auto by default (docs/settings.md).",
+)
 @click.option("--config", type=path, help="YAML file of settings, ours or the zoo's.")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change one setting.")
 @click.option("--output", type=path, metavar="RUN", help="Run folder [runs/<dataset>].")
@@ -251,9 +254,7 @@ def demo(output: Path, changes: tuple[str, ...], json_: bool) -> None:
         make_dataset(data)
     if not json_:
         click.echo(f"fabric with defects: {data}")
-    run = _train(
-        data, preset="texture", changes=changes, output=output, overwrite=True, json_=json_
-    )
+    run = _train(data, preset="auto", changes=changes, output=output, overwrite=True, json_=json_)
     result = _evaluate(run.folder, data, None, False, "onnxruntime", json_)
     if not json_:
         click.echo(f"detector: {run.folder / 'detector.onnx'}")

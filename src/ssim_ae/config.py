@@ -19,7 +19,16 @@ from ssim_ae import zoo_config
 from ssim_ae.errors import SettingsError
 from ssim_ae.files import write_atomically
 
-PRESETS = ("texture", "object", "fast", "reference-texture", "reference-object")
+PRESETS = (
+    "auto",
+    "texture",
+    "object",
+    "autoencoder",
+    "fast",
+    "reference-texture",
+    "reference-object",
+)
+CELL = 16  # pixels to one feature at the joint network's bottleneck
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -41,11 +50,12 @@ class AugmentSettings(_Section):
 class ResidualTerm(_Section):
     """One kind of difference between picture and reconstruction."""
 
-    kind: Literal["ssim", "l1"]
+    kind: Literal["ssim", "l1", "gradient", "band", "head", "rarity"]
     window: int = Field(11, ge=1, le=127, description="uniform window, pixels, odd")
     sigma: float | None = Field(None, gt=0, le=18, description="Gaussian window instead, pixels")
     weight: float = Field(1.0, gt=0)
-    scale: float = Field(1.0, gt=0, description="the map is divided by it")
+    offset: float = Field(0.0, description="subtracted from the map ...")
+    scale: float = Field(1.0, gt=0, description="... before it is divided by this")
 
     @model_validator(mode="after")
     def _odd(self) -> ResidualTerm:
@@ -59,6 +69,7 @@ class ResidualSettings(_Section):
 
     terms: list[ResidualTerm] = Field(min_length=1)
     combine: Literal["sum", "max"] = "sum"
+    smooth: float | None = Field(None, gt=0, le=18, description="Gaussian blur at last, pixels")
 
 
 class ZooSettings(_Section):
@@ -77,11 +88,14 @@ class ZooSettings(_Section):
 class Settings(_Section):
     """Every setting of a training and of the detector it makes."""
 
-    preset: str = "texture"
-    color: Literal["grey", "rgb"] = "grey"
+    preset: str = "auto"
+    network: Literal["reference", "joint"] = "reference"
+    color: Literal["auto", "grey", "rgb"] = Field(
+        "grey", description="auto: rgb when the training pictures are coloured"
+    )
     resize: int | None = Field(256, ge=11, description="short side in pixels; none keeps the size")
     centre_crop: int | None = Field(None, ge=11, description="pixels, after resize")
-    tile: Literal[128, 256] = 128
+    tile: Literal[128, 256] = Field(128, description="side of a patch, and of a tile")
     stride: int = Field(32, ge=1, le=256)
     blend: Literal["pixels", "features"] = "pixels"
     latent: int = Field(100, ge=1, le=4096)
@@ -94,10 +108,15 @@ class Settings(_Section):
     weight_decay: float = Field(1e-5, ge=0, le=1)
     clip_gradient: float | None = Field(None, gt=0, description="largest norm; none: no clipping")
     schedule: Literal["one-cycle", "constant"] = "one-cycle"
-    precision: Literal["float32", "bf16", "fp16"] = "float32"
+    precision: Literal["auto", "float32", "bf16", "fp16"] = Field(
+        "float32", description="auto: bf16 where the device multiplies it in hardware"
+    )
     device: Literal["auto", "cpu"] = "auto"
     seed: int = Field(0, ge=0, lt=2**31)
     residual: ResidualSettings
+    choose: bool = Field(
+        False, description="weights and smoothing of the residual, on generated defects"
+    )
     held_out: float = Field(0.2, gt=0, le=0.5, description="share of the good pictures")
     false_reject_rate: float = Field(0.05, gt=0, lt=1)
     pixel_false_reject_rate: float = Field(0.002, gt=0, lt=1)
@@ -121,12 +140,22 @@ class Settings(_Section):
                 f"stride is {self.stride}, but tiles of {self.tile} need {self.tile // 16} "
                 f"to {self.tile} (smaller ones do not fit in memory)"
             )
+        joint_only = any(term.kind in ("head", "rarity") for term in self.residual.terms)
+        if self.network == "reference" and (joint_only or self.choose):
+            raise ValueError("residuals of kind head and rarity, and choose, need network=joint")
+        if self.network == "joint" and self.zoo:
+            raise ValueError("the zoo rule belongs to network=reference: leave zoo out")
         if self.blend == "features" and self.stride % (self.tile // 8):
             raise ValueError(
                 f"stride is {self.stride}, but blend=features with tiles of {self.tile} needs a "
                 f"multiple of {self.tile // 8}"
             )
         return self
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(side of a tile, step between them) of inspection; the joint network has no tiles."""
+        return (CELL, CELL) if self.network == "joint" else (self.tile, self.stride)
 
     @property
     def channels(self) -> int:
@@ -170,9 +199,9 @@ def load_settings(
             base = preset(known.pop("preset"))
             values = _merge(base, known)
         else:
-            values = _merge(preset(preset_name or str(values.get("preset", "texture"))), values)
+            values = _merge(preset(preset_name or str(values.get("preset", "auto"))), values)
     else:
-        values = preset(preset_name or "texture")
+        values = preset(preset_name or "auto")
     for key, value in _pairs(changes, problems):
         _assign(values, key, value, problems)
     try:

@@ -9,7 +9,7 @@ no agreed range and are refused, as are files over the pixel limit and truncated
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from PIL import Image, ImageOps
 from ssim_ae.errors import PictureError
 
 PIXEL_LIMIT = 1 << 29  # 536 million: a 20,000 x 20,000 line scan passes, a zip bomb does not
+CHROMA = 24  # grey levels between the channels of a coloured pixel, at least
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM")  # no decoder that runs programs
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
 Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, PIXEL_LIMIT)
@@ -120,6 +121,17 @@ def _converted(image: Image.Image, color: str, name: object) -> Pixels:
     elif image.mode not in ("L", "RGB"):
         image = image.convert("L" if image.mode == "1" else "RGB")
     return np.array(image.convert(mode), dtype=np.uint8)
+
+
+def coloured(files: Sequence[Path], most: int = 16) -> bool:
+    """Whether some of the pictures, up to ``most`` evenly spaced, hold colour: channels that differ
+    by more than ``CHROMA`` grey levels in a hundredth of the pixels (less is noise, or a tint)."""
+    for file in files[:: max(1, len(files) // most)]:
+        values = read_picture(file, "rgb").astype(np.int16)
+        spread = values.max(axis=2) - values.min(axis=2)
+        if np.mean(spread > CHROMA) > 0.01:
+            return True
+    return False
 
 
 @dataclass(frozen=True)

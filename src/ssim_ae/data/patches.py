@@ -96,9 +96,9 @@ class PictureStore:
             raise InputError(str(error)) from None
 
 
-def batch_seed(seed: int, step: int, rank: int) -> int:
-    """One well-mixed seed for a (seed, step, rank)."""
-    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> 1)
+def batch_seed(*numbers: int) -> int:
+    """One well-mixed seed for a (seed, step, rank) and, where there are several, a stream."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
 def draw_patches(

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ssim_ae.model.findings import Findings, findings
 from ssim_ae.model.residuals import Residual
-from ssim_ae.model.tiling import BlendedFeatures
 
 
 class MedianGrey(nn.Module):
@@ -29,27 +29,30 @@ class MedianGrey(nn.Module):
 
 
 class Inspector(nn.Module):
-    """The whole inspection.
+    """The whole inspection: a network that takes whole pictures, and what is made of its findings.
 
     ``image`` uint8 ``[n, h, w]`` (grey) or ``[n, h, w, 3]`` (RGB) at working size ->
     ``anomaly_map`` float32 ``[n, h, w]`` (larger = more anomalous), ``score`` float32 ``[n]``:
     the map's maximum, so that a picture inspected in blocks has the maximum of its blocks.
     """
 
-    def __init__(self, reconstruct: nn.Module, residual: Residual) -> None:
+    def __init__(self, network: nn.Module, residual: Residual) -> None:
         super().__init__()
-        self.reconstruct, self.residual = reconstruct, residual
+        self.network, self.residual = network, residual
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         picture = self.picture(image)
-        anomaly_map = self.residual(picture, self.reconstruct(picture))
+        anomaly_map = self.residual(picture, self.find(picture))
         return anomaly_map, anomaly_map.amax(dim=(1, 2))
+
+    def find(self, picture: Tensor) -> Findings:
+        """``[n, c, h, w]`` in 0..1 -> reconstruction and, of a network with a head, log odds."""
+        return findings(self.network(picture))
 
     @property
     def reach(self) -> int:
         """How far beyond its tiles a pixel's value looks, pixels."""
-        beyond = self.reconstruct.reach if isinstance(self.reconstruct, BlendedFeatures) else 0
-        return self.residual.reach + beyond
+        return self.residual.reach + int(getattr(self.network, "reach", 0))
 
     @staticmethod
     def picture(image: Tensor) -> Tensor:

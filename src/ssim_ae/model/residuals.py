@@ -1,7 +1,7 @@
-"""Residuals: one map of difference between a picture and its reconstruction.
+"""Residuals: maps of difference between a picture and its reconstruction, and their combination.
 
-A new kind is a function ``(picture, reconstruction, window) -> map`` and one line in ``KINDS``.
-All of them run inside the exported graph, at any height and width.
+A new kind is a function ``(picture, findings, *windows) -> map``, one line in ``KINDS``, its
+windows and its reach. All of them run inside the exported graph, at any height and width.
 """
 
 from __future__ import annotations
@@ -13,35 +13,45 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssim_ae.config import ResidualSettings, ResidualTerm
-from ssim_ae.model.ssim import C1, C2, gaussian
+from ssim_ae.model.filters import blur, blur_framed, enlarged, gaussian_taps, mirrored
+from ssim_ae.model.findings import Findings
+from ssim_ae.model.ssim import C1, C2
+
+C_GRADIENT = 0.0026  # the constant of gradient-magnitude similarity (170 on a scale of 255^2)
+SCALES = 3  # gradients are compared at 1/2, 1/4 and 1/8 of the size
+BAND = 6.0  # coarse end of the band over its fine end
 
 
-def window_taps(term: ResidualTerm) -> Tensor:
-    """1-D window of a term, float32 ``[k]``: uniform, or a Gaussian cut at 3.5 sigma.
-
-    The cut is scikit-image's (``truncate = 3.5``): sigma 1.5 gives 11 taps, sigma 10 gives 71.
-    """
+def windows_of(term: ResidualTerm) -> list[Tensor]:
+    """1-D windows of a term, float32 ``[k]`` each; those of half-size kinds at half size."""
     if term.sigma is None:
-        return torch.full((term.window,), 1 / term.window)
-    radius = int(3.5 * term.sigma + 0.5)
-    return gaussian(2 * radius + 1, term.sigma).float()
+        return [torch.full((term.window,), 1 / term.window)]
+    if term.kind == "gradient":
+        return [gaussian_taps(term.sigma / 2)]
+    if term.kind == "band":
+        return [gaussian_taps(term.sigma / 2), gaussian_taps(BAND * term.sigma / 2)]
+    return [gaussian_taps(term.sigma)]
 
 
-def blur(maps: Tensor, taps: Tensor) -> Tensor:
-    """Separable blur of ``[n, c, h, w]`` at the positions where the whole window lies inside."""
-    n, c, h, w = maps.shape
-    flat = F.conv2d(maps.reshape(n * c, 1, h, w), taps.view(1, 1, -1, 1))
-    flat = F.conv2d(flat, taps.view(1, 1, 1, -1))
-    return flat.reshape(n, c, flat.shape[-2], flat.shape[-1])
+def reach_of(term: ResidualTerm) -> int:
+    """How far around a pixel the value of its term looks, pixels; an upper bound."""
+    radii = [len(window) // 2 for window in windows_of(term)]
+    if term.kind in ("l1", "head", "rarity"):
+        return 0
+    if term.kind == "ssim":
+        return radii[0]
+    if term.kind == "gradient":  # a Sobel and a bilinear neighbour at the coarsest scale
+        return 2 * radii[0] + (2 << SCALES) + 4
+    return 2 * (2 * radii[0] + radii[1]) + 4  # the band: blurred, band-passed, blurred
 
 
-def ssim_residual(picture: Tensor, reconstruction: Tensor, taps: Tensor) -> Tensor:
+def ssim_residual(picture: Tensor, found: Findings, taps: Tensor) -> Tensor:
     """1 - SSIM, ``[n, c, h, w]`` twice -> ``[n, h, w]`` in 0..2, mean over channels.
 
     Windows lie inside the picture; the frame of half a window takes the nearest value. Padding the
     pictures instead would count their outermost pixels, which the loss trains least, many times.
     """
-    x, y = picture - 0.5, reconstruction - 0.5  # centred: fewer digits lost in the variances
+    x, y = picture - 0.5, found.reconstruction - 0.5  # centred: fewer digits lost in the variances
     c = x.shape[1]
     moments = blur(torch.cat([x, y, x * x + y * y, x * y], dim=1), taps)
     mx, my, squares, xy = (moments[:, i * c : (i + 1) * c] for i in range(4))
@@ -53,49 +63,119 @@ def ssim_residual(picture: Tensor, reconstruction: Tensor, taps: Tensor) -> Tens
     return F.pad(inside, (radius, radius, radius, radius), mode="replicate")[:, 0]
 
 
-def l1_residual(picture: Tensor, reconstruction: Tensor, taps: Tensor) -> Tensor:
+def l1_residual(picture: Tensor, found: Findings, taps: Tensor) -> Tensor:
     """Absolute difference, ``[n, c, h, w]`` twice -> ``[n, h, w]`` in 0..1, mean over channels."""
-    return (picture - reconstruction).abs().mean(dim=1)
+    return (picture - found.reconstruction).abs().mean(dim=1)
 
 
-KINDS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+def gradient_residual(picture: Tensor, found: Findings, taps: Tensor) -> Tensor:
+    """1 - gradient-magnitude similarity at 1/2, 1/4 and 1/8 of the size, their mean blurred.
+
+    Xue et al., IEEE TIP 2014; over scales as in RIAD (Zavrtanik et al., Pattern Recognition 2021),
+    but without the full size, which sees noise. ``[n, h, w]`` in 0..1.
+    """
+    h, w = picture.shape[2:]
+    x, y = mirrored(picture, 1 << SCALES), mirrored(found.reconstruction, 1 << SCALES)
+    total = torch.zeros(())
+    for scale in range(SCALES):
+        x, y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
+        a, b = gradient_magnitude(x), gradient_magnitude(y)
+        unlike = 1 - (2 * a * b + C_GRADIENT) / (a * a + b * b + C_GRADIENT)
+        unlike = unlike.mean(1, keepdim=True)
+        total = total + (enlarged(unlike, 1 << scale) if scale else unlike) / SCALES
+    return enlarged(blur_framed(total, taps), 2)[:, 0, :h, :w]
+
+
+def gradient_magnitude(picture: Tensor) -> Tensor:
+    """Length of the Sobel gradient of each channel, in units of 1 a pixel."""
+    kernel = picture.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8
+    n, c, h, w = picture.shape
+    framed = F.pad(picture.reshape(n * c, 1, h, w), (1, 1, 1, 1), mode="replicate")
+    slopes = F.conv2d(framed, torch.stack([kernel, kernel.t()])[:, None])
+    return ((slopes * slopes).sum(1) + 1e-12).sqrt().reshape(n, c, h, w)
+
+
+def band_residual(picture: Tensor, found: Findings, taps: Tensor, wide: Tensor) -> Tensor:
+    """Absolute band-passed difference, blurred: fine noise and slow drifts are left out.
+
+    A difference of Gaussians at half size; mean over channels, ``[n, h, w]`` in 0..1.
+    """
+    h, w = picture.shape[2:]
+    difference = F.avg_pool2d(mirrored(picture - found.reconstruction, 2), 2)
+    band = blur_framed(difference, taps) - blur_framed(difference, wide)
+    smooth = blur_framed(band.abs().mean(1, keepdim=True), taps)
+    return enlarged(smooth, 2)[:, 0, :h, :w]
+
+
+def head_residual(picture: Tensor, found: Findings, taps: Tensor) -> Tensor:
+    """The segmentation head's log odds, ``[n, h, w]``."""
+    if found.logit is None:
+        raise ValueError("a residual of kind head needs a network with a segmentation head")
+    return found.logit
+
+
+def rarity_residual(picture: Tensor, found: Findings, taps: Tensor) -> Tensor:
+    """How rare the local grey level or colour is among good pictures, ``[n, h, w]`` in nats."""
+    if found.rarity is None:
+        raise ValueError("a residual of kind rarity needs the joint network's counted colours")
+    return found.rarity
+
+
+KINDS: dict[str, Callable[..., Tensor]] = {
     "ssim": ssim_residual,
     "l1": l1_residual,
+    "gradient": gradient_residual,
+    "band": band_residual,
+    "head": head_residual,
+    "rarity": rarity_residual,
 }
 
 
 class Residual(nn.Module):
-    """The terms of the settings, each divided by its scale, combined by weighted sum or maximum.
+    """The terms of the settings, each shifted and scaled, combined by weighted sum or maximum.
 
-    ``[n, c, h, w]`` picture and reconstruction in 0..1 -> ``[n, h, w]``, larger = more different.
+    ``[n, c, h, w]`` picture in 0..1 and what a network found in it -> ``[n, h, w]``, larger = more
+    different.
     """
 
     def __init__(self, settings: ResidualSettings) -> None:
         super().__init__()
         self.settings = settings
         for i, term in enumerate(settings.terms):
-            self.register_buffer(f"taps{i}", window_taps(term))
+            for j, window in enumerate(windows_of(term)):
+                self.register_buffer(f"taps{i}_{j}", window)
+        self.smooth: Tensor | None
+        smooth = None if settings.smooth is None else gaussian_taps(settings.smooth)
+        self.register_buffer("smooth", smooth)
 
     @property
     def reach(self) -> int:
         """How far around a pixel its value looks, pixels."""
-        windows = [self.get_buffer(f"taps{i}").numel() for i in range(len(self.settings.terms))]
-        return max(windows) // 2
+        smooth = 0 if self.smooth is None else len(self.smooth) // 2
+        return max(reach_of(term) for term in self.settings.terms) + smooth
 
-    def terms(self, picture: Tensor, reconstruction: Tensor) -> list[Tensor]:
+    def terms(self, picture: Tensor, found: Findings) -> list[Tensor]:
         """Every term's own map, unscaled."""
-        return [
-            KINDS[term.kind](picture, reconstruction, self.get_buffer(f"taps{i}"))
-            for i, term in enumerate(self.settings.terms)
-        ]
+        maps = []
+        for i, term in enumerate(self.settings.terms):
+            windows = [self.get_buffer(f"taps{i}_{j}") for j in range(len(windows_of(term)))]
+            maps.append(KINDS[term.kind](picture, found, *windows))
+        return maps
 
-    def forward(self, picture: Tensor, reconstruction: Tensor) -> Tensor:
-        return combine(self.terms(picture, reconstruction), self.settings)
+    def forward(self, picture: Tensor, found: Findings) -> Tensor:
+        return self.combined(self.terms(picture, found))
+
+    def combined(self, maps: Sequence[Tensor]) -> Tensor:
+        """The terms' own maps -> the anomaly map."""
+        total = combine(maps, self.settings)
+        return total if self.smooth is None else blur_framed(total[:, None], self.smooth)[:, 0]
 
 
 def combine(maps: Sequence[Tensor], settings: ResidualSettings) -> Tensor:
     """Scaled maps, summed with their weights or their maximum taken (the zoo's "either" rule)."""
-    scaled = [m * (t.weight / t.scale) for m, t in zip(maps, settings.terms, strict=True)]
+    scaled = [
+        (m - t.offset) * (t.weight / t.scale) for m, t in zip(maps, settings.terms, strict=True)
+    ]
     total = scaled[0]
     for other in scaled[1:]:
         total = torch.maximum(total, other) if settings.combine == "max" else total + other

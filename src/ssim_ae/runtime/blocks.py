@@ -36,17 +36,18 @@ class Tiling:
 
     @property
     def tile(self) -> int:
-        return self.settings.tile
+        return self.settings.grid[0]
 
     @property
     def stride(self) -> int:
-        return self.settings.stride
+        return self.settings.grid[1]
 
     def fits(self, down: int, across: int) -> bool:
         """Whether a block of so many tiles stays within the memory."""
         s = self.settings
-        area = ((down - 1) * s.stride + s.tile) * ((across - 1) * s.stride + s.tile)
-        seen = area if s.blend == "features" else down * across * s.tile**2
+        area = ((down - 1) * self.stride + self.tile) * ((across - 1) * self.stride + self.tile)
+        once = s.network == "joint" or s.blend == "features"
+        seen = area if once else down * across * self.tile**2
         network = NETWORK_BYTES * s.first_layer_channels / USUAL_WIDTH * seen
         return network + RESIDUAL_BYTES * s.channels * area <= self.memory
 

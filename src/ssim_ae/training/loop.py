@@ -22,8 +22,10 @@ from ssim_ae.config import AugmentSettings, Settings
 from ssim_ae.data.patches import PictureStore, batch_seed, draw_patches
 from ssim_ae.errors import InputError, SsimAeError
 from ssim_ae.files import write_atomically, writing
+from ssim_ae.model.findings import findings
 from ssim_ae.model.ssim import ssim_loss
 from ssim_ae.training.checkpoint import STATE, load_state, save_state
+from ssim_ae.training.objective import Batches, loss_of
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -76,6 +78,14 @@ def start_accelerator(settings: Settings) -> Accelerator:
     return accelerator
 
 
+def has_fast_bf16(device: str) -> bool:
+    """Whether matrices of bf16 are multiplied in hardware: CUDA since Ampere, CPUs with AMX."""
+    if device == "auto" and torch.cuda.is_available():
+        return torch.cuda.get_device_capability() >= (8, 0)
+    ask = getattr(torch.cpu, "get_capabilities", None)  # older versions of torch cannot say
+    return bool(ask is not None and ask().get("amx_bf16", False))
+
+
 def learning_rate_at(step: int, settings: Settings) -> float:
     """Learning rate of a step: constant, or one cycle (linear up over 20 %, cosine down to 0)."""
     if settings.schedule == "constant":
@@ -124,6 +134,7 @@ def fit(
             accelerator.scaler.load_state_dict(numbers["scaler"])
     prepared, optimizer = accelerator.prepare(network, optimizer)
     share = settings.batch_size // world
+    batches = Batches(store, settings)
 
     def save(step: int, elapsed: float) -> None:
         if main:
@@ -145,12 +156,10 @@ def fit(
             rate = learning_rate_at(step, settings)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            seed = batch_seed(settings.seed, step, accelerator.process_index)
-            patches = draw_patches(store, share, settings.tile, settings.augment, seed)
-            patches = patches.to(accelerator.device, memory_format=torch.channels_last)
+            batch = batches.draw(step, accelerator.process_index, share).to(accelerator.device)
             with accelerator.autocast():
-                reconstruction = prepared(patches)
-            loss = ssim_loss(reconstruction, patches)
+                found = findings(prepared(batch.shown))
+            loss = loss_of(found, batch)
             optimizer.zero_grad()
             accelerator.backward(loss)
             if settings.clip_gradient is not None:
@@ -213,7 +222,7 @@ def held_out_report(
     patches = draw_patches(held_out, HELD_OUT_PATCHES, settings.tile, PLAIN, seed)
     device = next(network.parameters()).device
     patches = patches.to(device, memory_format=torch.channels_last)
-    reconstruction = network(patches).float()
+    reconstruction = findings(network(patches)).reconstruction.float()
     spread = reconstruction.std(dim=(2, 3)).mean() / patches.std(dim=(2, 3)).mean().clamp(min=1e-6)
     loss = ssim_loss(reconstruction, patches)
     network.train()
@@ -228,7 +237,7 @@ def collapse(report: dict[str, Any]) -> str | None:
         what = f"the loss did not fall (held-out 1 - SSIM {report['held_out_loss']:.2f})"
     else:
         return None
-    return f"training collapsed: {what}: raise steps or learning_rate, or use --preset texture"
+    return f"training collapsed: {what}: raise steps or learning_rate, or use --preset auto"
 
 
 def _keep_log(file: Path, start: int) -> None:

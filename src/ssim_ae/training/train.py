@@ -12,17 +12,20 @@ from typing import Any
 
 import psutil
 import torch
+from torch import nn
 
 import ssim_ae
-from ssim_ae.config import Settings, load_settings, save_settings
-from ssim_ae.data.images import Preparation
+from ssim_ae.config import ResidualSettings, Settings, load_settings, save_settings
+from ssim_ae.data.images import Preparation, coloured
 from ssim_ae.data.layouts import training_pictures
 from ssim_ae.data.patches import PictureStore
 from ssim_ae.data.split import group_names, hold_out
 from ssim_ae.deploy.onnx import graph_bytes
 from ssim_ae.errors import InputError
 from ssim_ae.files import require_writable, write_atomically
+from ssim_ae.model.colors import ColorRarity
 from ssim_ae.model.inspector import Inspector, MedianGrey
+from ssim_ae.model.joint import JointNetwork, WholePicture
 from ssim_ae.model.network import Autoencoder, initialize
 from ssim_ae.model.residuals import Residual
 from ssim_ae.model.tiling import BlendedFeatures, TiledReconstruction
@@ -36,9 +39,15 @@ from ssim_ae.runtime.record import (
 from ssim_ae.training.allocator import keep_freed_memory
 from ssim_ae.training.calibrate import calibrated
 from ssim_ae.training.checkpoint import STATE, WEIGHTS, load_weights, save_weights
-from ssim_ae.training.loop import Progress, collapse, fit, start_accelerator
+from ssim_ae.training.choose import choose, normalised
+from ssim_ae.training.loop import Progress, collapse, fit, has_fast_bf16, start_accelerator
 from ssim_ae.training.zoo_thresholds import zoo_scales
 
+CHOSEN_ON = 0.12  # share of the pictures left for training
+# what the control without a model is measured with: the filters beside the head
+CONTROL = ResidualSettings.model_validate(
+    {"terms": [{"kind": "gradient", "sigma": 3}, {"kind": "band", "sigma": 2}]}
+)
 SPLIT = "split.json"  # which pictures were trained on, which held out
 
 
@@ -101,36 +110,46 @@ def train(
     train_files, held_files = hold_out(
         files, settings.held_out, settings.false_reject_rate, groups, settings.seed, seen
     )
-    split = {
-        name: {f.name: picture_fingerprint(f) for f in chosen}
-        for name, chosen in (("train", train_files), ("held_out", held_files))
-    }
+    parts = {"train": train_files, "held_out": held_files}
+    if settings.network == "joint":  # a third part says what good maps are like
+        rest = group_names(train_files, settings.group)
+        parts["train"], parts["chosen_on"] = hold_out(
+            train_files, CHOSEN_ON, 0.5, rest, settings.seed, seen
+        )
+    split = {name: {f.name: picture_fingerprint(f) for f in part} for name, part in parts.items()}
     if resume and split != json.loads((run / SPLIT).read_text()):
         raise InputError(
             f"{dataset}: its pictures are not those that {run} was started with ({SPLIT} there "
             "lists them): name the same dataset, or start a new run"
         )
     on_note(
-        f"{len(files)} good pictures: training on {len(train_files)}, "
+        f"{len(files)} good pictures: training on {len(parts['train'])}, "
         f"{len(held_files)} held out for the thresholds"
+        + (f", {len(parts['chosen_on'])} for the maps' weights" if "chosen_on" in parts else "")
     )
+    if settings.color == "auto":
+        color = "rgb" if coloured(parts["train"]) else "grey"
+        settings = settings.model_copy(update={"color": color})
+    if settings.precision == "auto":
+        precision = "bf16" if has_fast_bf16(settings.device) else "float32"
+        settings = settings.model_copy(update={"precision": precision})
     # patches come from the whole picture; the centre crop is for inspection
     preparation = Preparation(settings.color, settings.resize, None)
     memory = psutil.virtual_memory().available // 2
-    store = PictureStore(train_files, preparation, settings.tile, memory)
+    store = PictureStore(parts["train"], preparation, settings.tile, memory)
     if not store.in_memory:
         on_note(
             f"the pictures take {store.bytes / 2**30:.1f} GiB, over half of the free memory: "
             "they are decoded anew for every batch, which is slower"
         )
-    held_out = PictureStore(held_files, preparation, settings.tile, memory // 4)
+    watched = parts.get("chosen_on", held_files)
+    held_out = PictureStore(watched, preparation, settings.tile, memory // 4)
 
     keep_freed_memory()
     torch.manual_seed(settings.seed)
-    network = Autoencoder(
-        settings.tile, settings.channels, settings.latent, settings.first_layer_channels
-    )
-    initialize(network, settings.initialization)
+    network = network_of(settings)
+    if isinstance(network, JointNetwork):
+        count_colors(network.colors, store)
     if init_from is not None:
         source = Path(init_from)
         for layer in load_weights(network, source / WEIGHTS if source.is_dir() else source):
@@ -151,7 +170,7 @@ def train(
     if warning:
         on_note(warning)
     trained = sorted({*split["train"].values(), *before})
-    record = _write_run(network.cpu().eval(), settings, store, run, trained, warning)
+    record = _write_run(network.cpu().eval(), settings, store, held_out, run, trained, warning)
     detector = Detector.load(run)
     held_groups = group_names(held_files, settings.group)
     record, notes = calibrated(
@@ -166,31 +185,68 @@ def train(
     return Run(run, record, report, notes)
 
 
-def inspector_of(network: Autoencoder, settings: Settings) -> Inspector:
-    """The one inspection graph of a trained network."""
-    residual = Residual(settings.residual)
+def network_of(settings: Settings) -> nn.Module:
+    """The network of the settings, its weights not yet trained."""
+    channels, latent, width = settings.channels, settings.latent, settings.first_layer_channels
+    if settings.network == "joint":
+        return JointNetwork(channels, latent, width)
+    network = Autoencoder(settings.tile, channels, latent, width)
+    initialize(network, settings.initialization)
+    return network
+
+
+@torch.inference_mode()
+def count_colors(colors: ColorRarity, store: PictureStore) -> None:
+    """Count the colours of all training pictures."""
+    counts = torch.zeros(colors.rarity.numel(), dtype=torch.float64)
+    for index in range(len(store)):
+        pictures, where = store.take(torch.tensor([index]))
+        counts += colors.counted(Inspector.picture(pictures[where]))
+    colors.settle(counts)
+
+
+def on_whole_pictures(network: nn.Module, settings: Settings) -> nn.Module:
+    """A trained network as a module that takes pictures of any size."""
+    if isinstance(network, JointNetwork):
+        return WholePicture(network)
+    assert isinstance(network, Autoencoder)
     if settings.blend == "features":
-        return Inspector(BlendedFeatures(network, settings.stride), residual).eval()
-    tiled = TiledReconstruction(network, settings.tile, settings.stride)
-    return Inspector(tiled, residual).eval()
+        return BlendedFeatures(network, settings.stride)
+    return TiledReconstruction(network, settings.tile, settings.stride)
+
+
+def inspector_of(network: nn.Module, settings: Settings) -> Inspector:
+    """The one inspection graph of a trained network."""
+    return Inspector(on_whole_pictures(network, settings), Residual(settings.residual)).eval()
 
 
 def _write_run(
-    network: Autoencoder,
+    network: nn.Module,
     settings: Settings,
     store: PictureStore,
+    held_out: PictureStore,
     run: Path,
     trained: list[str],
     warning: str | None,
 ) -> Record:
     """Weights, exported graph and the control without a model; thresholds still missing."""
-    inspector = inspector_of(network, settings)
+    residual = control = settings.residual
+    whole = on_whole_pictures(network, settings)
     if settings.zoo is not None:
-        residual = zoo_scales(inspector, settings.residual, settings.zoo, store)
-        settings = settings.model_copy(update={"residual": residual})
-        inspector = inspector_of(network, settings)
+        inspector = Inspector(whole, Residual(residual)).eval()
+        residual = control = zoo_scales(inspector, residual, settings.zoo, store)
+    if settings.network == "joint":
+        control = normalised(MedianGrey(), CONTROL, held_out)
+        residual = normalised(whole, residual, held_out)
+        if settings.choose:
+            all_terms = residual.model_dump()
+            residual, table = choose(whole, residual, held_out, settings.seed)
+            choice = {"residual": all_terms, "candidates": table}
+            body = json.dumps(choice, indent=1, allow_nan=False) + "\n"
+            write_atomically(run / "choice.json", body.encode())
+    settings = settings.model_copy(update={"residual": residual})
+    inspector = inspector_of(network, settings)
     save_weights(network, run / WEIGHTS)
-    control = Inspector(MedianGrey(), inspector.residual).eval()
     record = Record(
         version=ssim_ae.__version__,
         settings=settings,
@@ -204,7 +260,9 @@ def _write_run(
     )
     graph = graph_bytes(inspector, settings.channels, settings.tile)
     write_detector(graph, record, run / "detector.onnx")
-    graph = graph_bytes(control, settings.channels, settings.tile)
+    graph = graph_bytes(
+        Inspector(MedianGrey(), Residual(control)).eval(), settings.channels, settings.tile
+    )
     write_detector(graph, record.model_copy(update={"trained_on": []}), run / "no_model.onnx")
     return record
 

@@ -26,7 +26,7 @@ def zoo_scales(
     for index in torch.linspace(0, len(store) - 1, min(len(store), PICTURES)).long():
         pictures, where = store.take(index[None])
         picture = Inspector.picture(pictures[where][:, :SIDE, :SIDE])
-        maps = inspector.residual.terms(picture, inspector.reconstruct(picture))
+        maps = inspector.residual.terms(picture, inspector.find(picture))
         for bins, term_map in zip(counts, maps, strict=True):
             value_bins.count(bins, term_map.numpy())
     fixed = {"ssim": zoo.ssim_threshold, "l1": zoo.l1_threshold}

@@ -1,0 +1,142 @@
+"""Quality on real pictures: `train --preset auto` on every set, several seeds, and what it chose.
+
+    SSIM_AE_DATA=<folder> python benchmarks/quality.py [--set NAME] [--seed N] [--work DIR]
+    python benchmarks/quality.py --ranks      how well the self-made score ranks the candidates
+
+Runs the commands a user would run, one after the other, and writes benchmarks/results/quality.json
+after each; what is there already is not run again. Maps for MVTec's own script are left in
+<work>/<set>_<seed>/evaluation/maps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from machine import load_result, save_result
+from main_path import STRIPS, command
+
+RESULT = Path(__file__).parent / "results" / "quality.json"
+SETS = {  # name -> (folder, further options)
+    "fabric_02": ("aitex_fabric_02", STRIPS),
+    "fabric_01": ("aitex_fabric_01", STRIPS),
+    "screw": ("mvtec_screw_512", []),
+    "metal_plate": ("mpdd_metal_plate_512", []),
+}
+SEEDS = (0, 1, 2)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--set", action="append", choices=SETS)
+    parser.add_argument("--seed", action="append", type=int)
+    parser.add_argument("--work", type=Path, default=Path("runs/quality"))
+    parser.add_argument("--ranks", action="store_true")
+    parser.add_argument("--result", type=Path, default=RESULT)
+    arguments = parser.parse_args()
+    data = Path(os.environ["SSIM_AE_DATA"])
+    result = load_result(arguments.result)
+    for seed in arguments.seed or SEEDS:
+        for name in arguments.set or SETS:
+            folder, options = SETS[name]
+            run = arguments.work / f"{name}_{seed}"
+            if arguments.ranks:
+                ranks = result.setdefault("ranks", {}).setdefault(name, {})
+                if str(seed) not in ranks and (run / "choice.json").exists():
+                    ranks[str(seed)] = true_results(run, data / folder)
+            elif str(seed) not in (runs := result.setdefault("runs", {}).setdefault(name, {})):
+                runs[str(seed)] = measure(folder, [*options, "--set", f"seed={seed}"], data, run)
+            save_result(result, arguments.result)
+
+
+def measure(folder: str, options: list[str], data: Path, run: Path) -> dict[str, Any]:
+    """Train, evaluate; what a row of the table needs."""
+    began = time.monotonic()
+    train = ["train", f"DATA/{folder}", *options, "--output", "RUN"]
+    report = command([*train, "--overwrite"], data, run)
+    trained = time.monotonic() - began
+    metrics = command(["evaluate", "RUN", f"DATA/{folder}", "--maps"], data, run)
+    chosen = next(
+        c for c in json.loads((run / "choice.json").read_text())["candidates"] if c["chosen"]
+    )
+    row = {
+        "command": ["ssim-ae", *train],
+        "seconds": {"training": report["seconds"], "train_command": round(trained, 1)},
+        "steps": report["steps"],
+        "notes": report["notes"],
+        "chosen": chosen,
+        "detector_megabytes": round((run / "detector.onnx").stat().st_size / 1e6, 2),
+        "metrics": metrics,
+    }
+    print(folder, {k: round(metrics[k], 4) for k in ("pixel_auroc", "aupro_30", "image_auroc")},
+          metrics["at_threshold"], chosen["weights"], flush=True)  # fmt: skip
+    return row
+
+
+def true_results(run: Path, dataset: Path) -> list[dict[str, Any]]:
+    """Every candidate's self-made worth beside its results on the test pictures."""
+    import torch
+
+    from ssim_ae.config import ResidualSettings
+    from ssim_ae.data.images import read_picture
+    from ssim_ae.data.layouts import test_pictures
+    from ssim_ae.evaluation.metrics import PixelCounts, auroc, per_score
+    from ssim_ae.model.inspector import Inspector
+    from ssim_ae.model.residuals import Residual
+    from ssim_ae.runtime.detector import Detector
+    from ssim_ae.training.checkpoint import WEIGHTS, load_weights
+    from ssim_ae.training.choose import candidate
+    from ssim_ae.training.train import network_of, on_whole_pictures
+
+    record = Detector.load(run).record
+    network = network_of(record.settings)
+    load_weights(network, run / WEIGHTS)
+    whole = on_whole_pictures(network.eval(), record.settings)
+    choice = json.loads((run / "choice.json").read_text())
+    every = ResidualSettings.model_validate(choice["residual"])
+    terms, names = Residual(every), [t.kind for t in every.terms]
+    rows = [row for row in choice["candidates"] if row["smooth"] is None]
+    residuals = [
+        Residual(candidate(every, r["weights"].get("band", 0), r["weights"].get("rarity", 0), None))
+        for r in rows
+    ]
+    tallies = [PixelCounts() for _ in rows]
+    scores: list[list[float]] = [[] for _ in rows]
+    defective = []
+    with torch.inference_mode():
+        for test in test_pictures(dataset):
+            working, geometry = record.preparation.apply(
+                read_picture(test.file, record.preparation.color), test.file
+            )
+            truth = geometry.mask_to_working(test.mask(geometry.original))
+            defective.append(not test.is_good)
+            picture = Inspector.picture(torch.from_numpy(working)[None])
+            maps = terms.terms(picture, whole(picture))
+            for residual, tally, found in zip(residuals, tallies, scores, strict=True):
+                used = [maps[names.index(t.kind)] for t in residual.settings.terms]
+                anomaly_map = residual.combined(used)[0].numpy()
+                tally.add(anomaly_map, truth)
+                found.append(float(anomaly_map.max()))
+    return [
+        {
+            "weights": row["weights"],
+            "chosen": row["chosen"],
+            "self_made": {k: row[k] for k in ("pixel_auroc", "aupro_30", "image_auroc")},
+            "test": {
+                "pixel_auroc": tally.auroc(),
+                "aupro_30": tally.aupro(0.3),
+                "image_auroc": auroc(*per_score(np.array(found), np.array(defective))),
+            },
+        }
+        for row, tally, found in zip(rows, tallies, scores, strict=True)
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""How rare a grey level or colour is among good pictures: a density that is counted, not trained.
+
+A network learns what it was shown; a colour that no good picture holds, such as rust on blue paint,
+may leave it undecided. Counting finds it at once.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssim_ae.model.filters import blur_framed, enlarged, gaussian_taps, mirrored
+
+LEVELS = {1: 64, 3: 24}  # bins along each channel, by the number of channels
+SIGMA = 1.5  # pixels over which colours are averaged before they are looked up
+SPREAD = 0.7  # bins by which counts are blurred: neighbours of a common colour are not rare
+RAREST = 1e-7  # density below which rarer makes no difference
+
+
+class ColorRarity(nn.Module):
+    """-log density of the local colour; counted with ``count``, then ``settle``.
+
+    Picture ``[n, c, h, w]`` in 0..1 -> ``[n, h, w]``, in nats, larger = rarer.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels, self.levels = channels, LEVELS[channels]
+        self.rarity: Tensor
+        self.taps: Tensor
+        self.register_buffer("rarity", torch.zeros(self.levels**channels))
+        self.register_buffer("taps", gaussian_taps(SIGMA / 2), persistent=False)
+
+    def forward(self, picture: Tensor) -> Tensor:
+        h, w = picture.shape[2:]
+        position = self._positions(picture)
+        low = position.floor().clamp(0, self.levels - 2)
+        part = (position - low).clamp(0, 1)
+        low = low.to(torch.int64)
+        total = torch.zeros((), device=picture.device)
+        for corner in itertools.product((0, 1), repeat=self.channels):  # linear between bins
+            index = torch.zeros_like(low[:, 0])
+            weight = torch.ones_like(part[:, 0])
+            for channel, up in enumerate(corner):
+                index = index * self.levels + low[:, channel] + up
+                weight = weight * (part[:, channel] if up else 1 - part[:, channel])
+            found = self.rarity.index_select(0, index.reshape(-1)).reshape(index.shape)
+            total = total + weight * found
+        return enlarged(total[:, None], 2)[:, 0, :h, :w]
+
+    def _positions(self, picture: Tensor) -> Tensor:
+        """Local colours at half size, in units of bins from the first bin's centre."""
+        half = F.avg_pool2d(mirrored(picture, 2), 2)
+        return blur_framed(half, self.taps) * self.levels - 0.5
+
+    def counted(self, picture: Tensor) -> Tensor:
+        """How many of the local colours fall into each bin, float64 ``[levels ** channels]``."""
+        bins = (self._positions(picture) + 0.5).floor().clamp(0, self.levels - 1).to(torch.int64)
+        index = torch.zeros_like(bins[:, 0])
+        for channel in range(self.channels):
+            index = index * self.levels + bins[:, channel]
+        return torch.bincount(index.reshape(-1), minlength=self.rarity.numel()).double()
+
+    def settle(self, counts: Tensor) -> None:
+        """Take over the counts of all good pictures."""
+        from scipy import ndimage
+
+        grid = counts.reshape((self.levels,) * self.channels).numpy()
+        density = torch.from_numpy(ndimage.gaussian_filter(grid / grid.sum(), SPREAD)).reshape(-1)
+        self.rarity.copy_(-torch.log(density + RAREST))

@@ -1,0 +1,22 @@
+"""What every network says of a picture."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Findings(NamedTuple):
+    """Of pictures ``[n, c, h, w]`` in 0..1: their reconstruction, of the same shape; ``logit``
+    ``[n, h, w]``, the log odds that a pixel is defective; ``rarity`` ``[n, h, w]``, -log density of
+    its colour. None where a network has no segmentation head, no counted colours."""
+
+    reconstruction: Tensor
+    logit: Tensor | None = None
+    rarity: Tensor | None = None
+
+
+def findings(found: Tensor | Findings) -> Findings:
+    """What a network gave back; a bare tensor is a reconstruction."""
+    return found if isinstance(found, Findings) else Findings(found)

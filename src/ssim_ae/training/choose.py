@@ -1,0 +1,153 @@
+"""What the residual's terms weigh, decided without test pictures.
+
+Good pictures that were neither trained on nor kept for the thresholds say what each term's map is
+like where nothing is wrong. With generated defects of kinds that the network never saw they also
+say which weights and smoothing find most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ssim_ae import value_bins
+from ssim_ae.config import AugmentSettings, ResidualSettings
+from ssim_ae.data.corruption import UNSEEN, corrupt, draw_masks
+from ssim_ae.data.patches import PictureStore, batch_seed, draw_patches
+from ssim_ae.evaluation.metrics import PixelCounts, auroc, per_score
+from ssim_ae.model.findings import findings
+from ssim_ae.model.inspector import Inspector
+from ssim_ae.model.residuals import Residual
+
+PICTURES = 64  # half of them get defects
+MASKS = 256
+SIDE = 512  # largest crop that is looked at, pixels
+PLAIN = AugmentSettings(p_rotate=0, p_horizontal_flip=0, p_vertical_flip=0)
+TAIL = 0.001  # share of good pixels beyond one unit of a map
+# weights beside the head's 1: each of the two filters, the rarity of the colour; the last blur
+FILTERS, RARITY, SMOOTHING = (0.0, 0.5, 1.0, 2.0), (0.0, 0.25, 0.5, 1.0), (None, 2.0)
+USUAL = (0.5, 0.25, None)  # taken unless generated defects speak clearly for another
+CLEARLY = 0.05  # of AU-PRO
+
+
+@torch.inference_mode()
+def normalised(
+    network: nn.Module, settings: ResidualSettings, store: PictureStore
+) -> ResidualSettings:
+    """The settings with each term in units of what good pictures seldom exceed.
+
+    Offset: the term's mean over good pictures; scale: from there to the value that only ``TAIL`` of
+    their pixels exceed. A map with a heavy tail would drown the others by its false alarms if it
+    were measured by its standard deviation. ``network``: takes whole pictures.
+    """
+    residual = Residual(settings)
+    number = len(settings.terms)
+    counts = np.zeros((number, value_bins.BINS), np.int64)
+    sums, pixels = np.zeros(number), 0
+    for index in range(len(store)):
+        pictures, where = store.take(torch.tensor([index]))
+        picture = Inspector.picture(pictures[where])[:, :, :SIDE, :SIDE]
+        maps = residual.terms(picture, findings(network(picture)))
+        pixels += maps[0].numel()
+        for i, term_map in enumerate(maps):
+            value_bins.count(counts[i], term_map.numpy())
+            sums[i] += float(term_map.double().sum())
+    means = sums / pixels
+    terms = [
+        term.model_copy(
+            update={
+                "offset": float(mean),
+                "scale": max(value_bins.quantile(bins, TAIL) - float(mean), 1e-6),
+            }
+        )
+        for term, mean, bins in zip(settings.terms, means, counts, strict=True)
+    ]
+    return settings.model_copy(update={"terms": terms})
+
+
+@torch.inference_mode()
+def choose(
+    network: nn.Module, settings: ResidualSettings, store: PictureStore, seed: int
+) -> tuple[ResidualSettings, list[dict[str, Any]]]:
+    """The candidate that finds generated defects best, and the table of all candidates.
+
+    Args:
+        network: takes whole pictures.
+        settings: normalised terms; the first is the head.
+        store: good pictures that the network was not trained on.
+        seed: decides pictures and defects.
+
+    A candidate is worth its AU-PRO (30 %) on them. Generated defects flatter the head, which was
+    trained on others of their kind; so of the candidates that are clearly not worse than the best,
+    the one nearest to the usual weights is taken.
+    """
+    grid = list(product(FILTERS, RARITY, SMOOTHING))
+    candidates = [candidate(settings, *point) for point in grid]
+    residuals = [Residual(c) for c in candidates]
+    tallies = [PixelCounts() for _ in candidates]
+    scores: list[list[float]] = [[] for _ in candidates]
+    defective = []
+    terms, names = Residual(settings), [t.kind for t in settings.terms]
+    for picture, label in _generated(store, seed):
+        mask = label.numpy() > 0.5
+        defective.append(bool(mask.any()))
+        maps = terms.terms(picture, findings(network(picture)))
+        for residual, tally, found in zip(residuals, tallies, scores, strict=True):
+            used = [maps[names.index(t.kind)] for t in residual.settings.terms]
+            anomaly_map = residual.combined(used)[0].numpy()
+            tally.add(anomaly_map, mask)
+            found.append(float(anomaly_map.max()))
+    table: list[dict[str, Any]] = [
+        {
+            "weights": {str(t.kind): t.weight for t in c.terms},
+            "smooth": c.smooth,
+            "pixel_auroc": tally.auroc(),
+            "aupro_30": tally.aupro(0.3),
+            "image_auroc": auroc(*per_score(np.array(found), np.array(defective))),
+        }
+        for c, tally, found in zip(candidates, tallies, scores, strict=True)
+    ]
+    best = max(row["aupro_30"] for row in table)
+    near = [i for i, row in enumerate(table) if row["aupro_30"] >= best - CLEARLY]
+    chosen = min(near, key=lambda i: (distance(grid[i]), -table[i]["aupro_30"]))
+    for i, row in enumerate(table):
+        row["chosen"] = i == chosen
+    return candidates[chosen], table
+
+
+def candidate(
+    settings: ResidualSettings, filters: float, rarity: float, smooth: float | None
+) -> ResidualSettings:
+    """The head with weight 1, each filter with ``filters``; what weighs nothing is left out."""
+    weights = {"head": 1.0, "gradient": filters, "band": filters, "rarity": rarity}
+    terms = [
+        t.model_copy(update={"weight": weights[t.kind]}) for t in settings.terms if weights[t.kind]
+    ]
+    return settings.model_copy(update={"terms": terms, "smooth": smooth})
+
+
+def distance(point: tuple[float, float, float | None]) -> float:
+    """From the usual weights, and a blur counted like half a weight."""
+    blurred = 0.5 * (point[2] != USUAL[2])
+    return abs(point[0] - USUAL[0]) + abs(point[1] - USUAL[1]) + blurred
+
+
+def _generated(store: PictureStore, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Pictures ``[1, c, s, s]`` of 8-bit values and where they are defective, ``[s, s]``."""
+    side = min(SIDE, *store.shape[:2]) // 8 * 8
+    masks = draw_masks(side, seed + 1, MASKS)
+    for number in range(PICTURES):
+        seeds = [batch_seed(seed, number, 0, stream) for stream in (3, 4, 5)]
+        picture = draw_patches(store, 1, side, PLAIN, seeds[0])
+        label = torch.zeros(1, 1, side, side)
+        if number % 2:
+            rng = torch.Generator().manual_seed(seeds[2])
+            donors = draw_patches(store, 1, side, PLAIN, seeds[1])
+            while not label.any():
+                picture, label = corrupt(picture, donors, masks, list(UNSEEN.values()), rng)
+        yield torch.round(picture * 255) / 255, label[0, 0]

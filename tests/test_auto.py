@@ -1,0 +1,86 @@
+"""The default preset from end to end, on a narrow network that trains for seconds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ssim_ae import Detector, evaluate, train
+from ssim_ae.data.images import coloured
+from ssim_ae.training.choose import CLEARLY
+
+pytestmark = pytest.mark.e2e
+TINY = ["first_layer_channels=4", "latent=8", "steps=8", "batch_size=4", "resize=null", "seed=3"]
+
+
+@pytest.fixture(scope="module")
+def auto_run(fabric: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("auto") / "run"
+    train(fabric, changes=TINY, output=folder)
+    return folder
+
+
+def test_auto_is_the_default_and_records_what_it_chose(auto_run: Path) -> None:
+    record = Detector.load(auto_run).record
+    assert record.settings.preset == "auto"
+    assert record.settings.network == "joint"
+    assert record.settings.color == "grey"
+    assert record.settings.precision in ("bf16", "float32")
+    choice = json.loads((auto_run / "choice.json").read_text())
+    chosen = [c for c in choice["candidates"] if c["chosen"]]
+    assert len(chosen) == 1
+    best = max(c["aupro_30"] for c in choice["candidates"])
+    assert chosen[0]["aupro_30"] >= best - CLEARLY
+    weights = {t.kind: t.weight for t in record.settings.residual.terms}
+    assert weights == chosen[0]["weights"]
+    assert all(t.scale != 1 for t in record.settings.residual.terms)
+
+
+def test_thresholds_come_from_pictures_that_chose_nothing(auto_run: Path) -> None:
+    split = json.loads((auto_run / "split.json").read_text())
+    parts = [set(split[name].values()) for name in ("train", "chosen_on", "held_out")]
+    assert all(parts)
+    assert len(set.union(*parts)) == sum(len(part) for part in parts)
+    record = Detector.load(auto_run).record
+    assert record.calibration is not None
+    assert record.calibration.pictures == len(parts[2])
+    assert set(record.trained_on) == parts[0]
+
+
+def test_it_inspects_and_evaluates_beside_a_control(auto_run: Path, fabric: Path) -> None:
+    metrics = evaluate(auto_run, fabric, output=auto_run / "evaluation").metrics
+    control = metrics["baselines"]["no_model"]
+    assert 0 <= metrics["pixel_auroc"] <= 1
+    assert control["pixel_auroc"] != metrics["pixel_auroc"]
+    settings = Detector.load(auto_run / "no_model.onnx").record.settings
+    assert settings.network == "joint"
+
+
+def test_a_resumed_training_gives_the_same_detector(fabric: Path, tmp_path: Path) -> None:
+    changes = [*TINY, "schedule=constant", "precision=float32"]
+    train(fabric, changes=changes, output=tmp_path / "whole")
+    half = tmp_path / "half"
+    train(fabric, changes=[*changes, "steps=4"], output=half)
+    config = (half / "config.yaml").read_text()
+    (half / "config.yaml").write_text(config.replace("steps: 4\n", "steps: 8\n"))
+    train(fabric, output=half, resume=True)
+    picture = next((fabric / "test" / "good").iterdir())
+    maps = [Detector.load(tmp_path / n).inspect(picture).anomaly_map for n in ("whole", "half")]
+    np.testing.assert_allclose(maps[0], maps[1], atol=1e-3)
+
+
+def test_colour_is_found_out(fabric: Path, tmp_path: Path) -> None:
+    files = sorted((fabric / "train" / "good").iterdir())
+    assert not coloured(files)
+    values = np.asarray(Image.open(files[0]).convert("RGB")).copy()
+    tinted = tmp_path / "tinted.png"
+    Image.fromarray((values * [1.0, 0.97, 0.94]).astype(np.uint8)).save(tinted)
+    assert not coloured([tinted])  # a warm lamp is no colour
+    values[:40, :40] = [200, 30, 30]
+    red = tmp_path / "red.png"
+    Image.fromarray(values).save(red)
+    assert coloured([files[0], red])
