@@ -2,6 +2,7 @@
 
     SSIM_AE_DATA=<folder> python benchmarks/quality.py [--set NAME] [--seed N] [--work DIR]
     python benchmarks/quality.py --ranks      how well the self-made score ranks the candidates
+    python benchmarks/quality.py --latency    milliseconds a picture on every engine
 
 Runs the commands a user would run, one after the other, and writes benchmarks/results/quality.json
 after each; what is there already is not run again. Maps for MVTec's own script are left in
@@ -38,6 +39,7 @@ def main() -> None:
     parser.add_argument("--seed", action="append", type=int)
     parser.add_argument("--work", type=Path, default=Path("runs/quality"))
     parser.add_argument("--ranks", action="store_true")
+    parser.add_argument("--latency", action="store_true")
     parser.add_argument("--result", type=Path, default=RESULT)
     arguments = parser.parse_args()
     data = Path(os.environ["SSIM_AE_DATA"])
@@ -46,7 +48,11 @@ def main() -> None:
         for name in arguments.set or SETS:
             folder, options = SETS[name]
             run = arguments.work / f"{name}_{seed}"
-            if arguments.ranks:
+            if arguments.latency:
+                latency = result.setdefault("latency", {})
+                if name not in latency and (run / "detector.onnx").exists():
+                    latency[name] = command(["benchmark", "RUN"], data, run)
+            elif arguments.ranks:
                 ranks = result.setdefault("ranks", {}).setdefault(name, {})
                 if str(seed) not in ranks and (run / "choice.json").exists():
                     ranks[str(seed)] = true_results(run, data / folder)
@@ -101,9 +107,13 @@ def true_results(run: Path, dataset: Path) -> list[dict[str, Any]]:
     choice = json.loads((run / "choice.json").read_text())
     every = ResidualSettings.model_validate(choice["residual"])
     terms, names = Residual(every), [t.kind for t in every.terms]
-    rows = [row for row in choice["candidates"] if row["smooth"] is None]
+    rows = choice["candidates"]
     residuals = [
-        Residual(candidate(every, r["weights"].get("band", 0), r["weights"].get("rarity", 0), None))
+        Residual(
+            candidate(
+                every, r["weights"].get("band", 0), r["weights"].get("rarity", 0), r["smooth"]
+            )
+        )
         for r in rows
     ]
     tallies = [PixelCounts() for _ in rows]
@@ -126,6 +136,7 @@ def true_results(run: Path, dataset: Path) -> list[dict[str, Any]]:
     return [
         {
             "weights": row["weights"],
+            "smooth": row["smooth"],
             "chosen": row["chosen"],
             "self_made": {k: row[k] for k in ("pixel_auroc", "aupro_30", "image_auroc")},
             "test": {

@@ -94,6 +94,21 @@ def quality() -> str:
     return markdown(head, rows)
 
 
+def detector_latency() -> str:
+    """One row for each set: what `ssim-ae benchmark` says of its first detector."""
+    rows = []
+    for name, found in result("quality")["latency"].items():
+        first = next(iter(result("quality")["runs"][name].values()))
+        engines = found["engines"]
+        rows.append([
+            name,
+            "x".join(str(n) for n in found["size"]),
+            *(f"{engines[e]['latency_ms']} ms" for e in ("onnxruntime", "openvino")),
+            f"{first['detector_megabytes']} MB",
+        ])  # fmt: skip
+    return markdown(["set", "working size", "ONNX Runtime", "OpenVINO", "detector"], rows)
+
+
 def ranks() -> str:
     """How the self-made score orders the candidates, against their true results."""
     from scipy.stats import spearmanr
@@ -108,6 +123,7 @@ def ranks() -> str:
             usual = next(
                 t for c, t in zip(candidates, true, strict=True)
                 if c["weights"] == {"head": 1, "gradient": 0.5, "band": 0.5, "rarity": 0.25}
+                and c["smooth"] is None
             )  # fmt: skip
             found.append((spearmanr(worth, true)[0], chosen, usual, max(true), min(true)))
         columns = list(zip(*found, strict=True))
@@ -120,6 +136,17 @@ def ranks() -> str:
         "best candidate",
         "worst candidate",
     ]
+    return markdown(head, rows)
+
+
+def ablation() -> str:
+    """One row for each set and variant."""
+    rows = [
+        [name, variant, *(f"{r[k]:.3f}" for k in ("held_out_loss", "contrast", *QUALITY))]
+        for name, variants in result("ablation")["sets"].items()
+        for variant, r in variants.items()
+    ]
+    head = ["set", "variant", "held-out loss", "contrast", "pixel AUROC", "AU-PRO", "image AUROC"]
     return markdown(head, rows)
 
 
@@ -275,7 +302,9 @@ TABLES: dict[str, Callable[[], str]] = {
     for f in (
         main_path,
         quality,
+        detector_latency,
         ranks,
+        ablation,
         train_step,
         precision,
         time_to_quality,

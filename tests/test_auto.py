@@ -73,6 +73,28 @@ def test_a_resumed_training_gives_the_same_detector(fabric: Path, tmp_path: Path
     np.testing.assert_allclose(maps[0], maps[1], atol=1e-3)
 
 
+def test_a_collapsed_training_starts_again_once(
+    fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, float]] = []
+
+    def collapsed_at_first(report: dict[str, float]) -> str | None:
+        asked.append(report)
+        return "training collapsed: told so" if len(asked) == 1 else None
+
+    monkeypatch.setattr("ssim_ae.training.train.collapse", collapsed_at_first)
+    notes: list[str] = []
+    run = train(
+        fabric, changes=[*TINY, "choose=false"], output=tmp_path / "run", on_note=notes.append
+    )
+    assert len(asked) == 2
+    assert any("told so; starting again" in note for note in notes)
+    assert run.record.settings.learning_rate == pytest.approx(1e-3)
+    assert run.record.warnings == []
+    log = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in log] == [8]
+
+
 def test_colour_is_found_out(fabric: Path, tmp_path: Path) -> None:
     files = sorted((fabric / "train" / "good").iterdir())
     assert not coloured(files)

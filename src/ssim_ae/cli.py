@@ -224,7 +224,8 @@ def benchmark(run: Path, size: tuple[int, int] | None, json_: bool) -> None:
         click.echo(json.dumps(result))
         return
     height, width = result["size"]
-    click.echo(f"{height}x{width}, {result['tiles']} tiles; sgemm {result['sgemm_gflops']} GFLOP/s")
+    tiles = "in one piece" if result["tiles"] == 1 else f"{result['tiles']} tiles"
+    click.echo(f"{height}x{width}, {tiles}; sgemm {result['sgemm_gflops']} GFLOP/s")
     for name, found in result["engines"].items():
         if "not_usable" in found:
             click.echo(f"{name:12} not usable: {found['not_usable']}")

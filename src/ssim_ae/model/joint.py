@@ -72,7 +72,7 @@ class JointNetwork(nn.Module):
         f3 = self.encode3(f2)
         f4 = self.encode4(f3)
         reconstruction: Tensor = self.decode(f4)
-        g1 = self.compare1(compared(picture, reconstruction.detach()))
+        g1 = self.compare1(compared(picture.float(), reconstruction.detach().float()))
         s = self.segment3(torch.cat([_twice(f4), f3], 1))
         s = self.segment2(torch.cat([_twice(s), f2, self.compare2(g1)], 1))
         s = self.segment1(torch.cat([_twice(s), f1, g1], 1))
@@ -80,7 +80,10 @@ class JointNetwork(nn.Module):
 
 
 def compared(picture: Tensor, reconstruction: Tensor) -> Tensor:
-    """``[n, c, h, w]`` twice -> both, their difference and 1 - SSIM, ``[n, 3c + 1, h/2, w/2]``."""
+    """``[n, c, h, w]`` twice -> both, their difference and 1 - SSIM, ``[n, 3c + 1, h/2, w/2]``.
+
+    In float32: rounded to bf16, squares are off by more than the SSIM's constants.
+    """
     x, y = F.avg_pool2d(picture, 2), F.avg_pool2d(reconstruction, 2)
     c = x.shape[1]
     moments = torch.cat([x, y, x * x + y * y, x * y], 1)

@@ -24,9 +24,10 @@ def benchmark(run: str | Path, size: tuple[int, int] | None = None) -> dict[str,
         run: run folder or detector.onnx.
         size: (height, width) at working size; by default the square that the settings give.
 
-    Returns ``size``, ``tiles``, ``sgemm_gflops`` (NumPy, 1024x1024 float32) and per engine
-    ``load_ms``, ``latency_ms`` (one picture), ``pictures_per_second`` (batches of 4), or the one
-    line why it is not usable. Noise stands in for pictures: the time does not depend on them.
+    Returns ``size``, ``tiles`` (1: the network takes a picture as a whole), ``sgemm_gflops``
+    (NumPy, 1024x1024 float32) and per engine ``load_ms``, ``latency_ms`` (one picture),
+    ``pictures_per_second`` (batches of 4), or the one line why it is not usable. Noise stands in
+    for pictures: the time does not depend on them.
     """
     first = Detector.load(run)
     s = first.record.settings
@@ -63,7 +64,7 @@ def benchmark(run: str | Path, size: tuple[int, int] | None = None) -> dict[str,
     tiles = [-(-(n - s.tile) // s.stride) + 1 for n in (height, width)]
     return {
         "size": [height, width],
-        "tiles": tiles[0] * tiles[1],
+        "tiles": tiles[0] * tiles[1] if s.network == "reference" else 1,
         "sgemm_gflops": round(statistics.median(sgemm), 1),
         "engines": engines,
     }

@@ -51,7 +51,7 @@ def normalised(
     sums, pixels = np.zeros(number), 0
     for index in range(len(store)):
         pictures, where = store.take(torch.tensor([index]))
-        picture = Inspector.picture(pictures[where])[:, :, :SIDE, :SIDE]
+        picture = _crop(Inspector.picture(pictures[where]), index)
         maps = residual.terms(picture, findings(network(picture)))
         pixels += maps[0].numel()
         for i, term_map in enumerate(maps):
@@ -88,30 +88,28 @@ def choose(
     """
     grid = list(product(FILTERS, RARITY, SMOOTHING))
     candidates = [candidate(settings, *point) for point in grid]
-    residuals = [Residual(c) for c in candidates]
-    tallies = [PixelCounts() for _ in candidates]
-    scores: list[list[float]] = [[] for _ in candidates]
-    defective = []
     terms, names = Residual(settings), [t.kind for t in settings.terms]
+    found = []
     for picture, label in _generated(store, seed):
-        mask = label.numpy() > 0.5
-        defective.append(bool(mask.any()))
         maps = terms.terms(picture, findings(network(picture)))
-        for residual, tally, found in zip(residuals, tallies, scores, strict=True):
-            used = [maps[names.index(t.kind)] for t in residual.settings.terms]
+        found.append((maps, label.numpy() > 0.5))
+    table: list[dict[str, Any]] = []
+    for tried in candidates:
+        residual, tally, scores = Residual(tried), PixelCounts(), []
+        for maps, mask in found:
+            used = [maps[names.index(t.kind)] for t in tried.terms]
             anomaly_map = residual.combined(used)[0].numpy()
             tally.add(anomaly_map, mask)
-            found.append(float(anomaly_map.max()))
-    table: list[dict[str, Any]] = [
-        {
-            "weights": {str(t.kind): t.weight for t in c.terms},
-            "smooth": c.smooth,
+            scores.append(float(anomaly_map.max()))
+        defective = np.array([mask.any() for _, mask in found])
+        row = {
+            "weights": {str(t.kind): t.weight for t in tried.terms},
+            "smooth": tried.smooth,
             "pixel_auroc": tally.auroc(),
             "aupro_30": tally.aupro(0.3),
-            "image_auroc": auroc(*per_score(np.array(found), np.array(defective))),
+            "image_auroc": auroc(*per_score(np.array(scores), defective)),
         }
-        for c, tally, found in zip(candidates, tallies, scores, strict=True)
-    ]
+        table.append(row)
     best = max(row["aupro_30"] for row in table)
     near = [i for i, row in enumerate(table) if row["aupro_30"] >= best - CLEARLY]
     chosen = min(near, key=lambda i: (distance(grid[i]), -table[i]["aupro_30"]))
@@ -151,3 +149,13 @@ def _generated(store: PictureStore, seed: int) -> Iterator[tuple[Tensor, Tensor]
             while not label.any():
                 picture, label = corrupt(picture, donors, masks, list(UNSEEN.values()), rng)
         yield torch.round(picture * 255) / 255, label[0, 0]
+
+
+def _crop(picture: Tensor, seed: int) -> Tensor:
+    """A random window of at most ``SIDE`` pixels a side."""
+    rng = torch.Generator().manual_seed(seed)
+    for axis in (2, 3):
+        length = min(SIDE, picture.shape[axis])
+        start = int(torch.randint(picture.shape[axis] - length + 1, (), generator=rng))
+        picture = picture.narrow(axis, start, length)
+    return picture

@@ -237,7 +237,7 @@ def collapse(report: dict[str, Any]) -> str | None:
         what = f"the loss did not fall (held-out 1 - SSIM {report['held_out_loss']:.2f})"
     else:
         return None
-    return f"training collapsed: {what}: raise steps or learning_rate, or use --preset auto"
+    return f"training collapsed: {what}: raise steps, change learning_rate, or use --preset auto"
 
 
 def _keep_log(file: Path, start: int) -> None:

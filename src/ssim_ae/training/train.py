@@ -23,7 +23,6 @@ from ssim_ae.data.split import group_names, hold_out
 from ssim_ae.deploy.onnx import graph_bytes
 from ssim_ae.errors import InputError
 from ssim_ae.files import require_writable, write_atomically
-from ssim_ae.model.colors import ColorRarity
 from ssim_ae.model.inspector import Inspector, MedianGrey
 from ssim_ae.model.joint import JointNetwork, WholePicture
 from ssim_ae.model.network import Autoencoder, initialize
@@ -43,6 +42,7 @@ from ssim_ae.training.choose import choose, normalised
 from ssim_ae.training.loop import Progress, collapse, fit, has_fast_bf16, start_accelerator
 from ssim_ae.training.zoo_thresholds import zoo_scales
 
+CALMER = 3.0  # by how much the learning rate falls when a collapsed training starts again
 CHOSEN_ON = 0.12  # share of the pictures left for training
 # what the control without a model is measured with: the filters beside the head
 CONTROL = ResidualSettings.model_validate(
@@ -148,12 +148,11 @@ def train(
     keep_freed_memory()
     torch.manual_seed(settings.seed)
     network = network_of(settings)
-    if isinstance(network, JointNetwork):
-        count_colors(network.colors, store)
     if init_from is not None:
         source = Path(init_from)
         for layer in load_weights(network, source / WEIGHTS if source.is_dir() else source):
             on_note(f"layer starts anew, it does not fit: {layer}")
+    count_colors(network, store)  # these pictures' colours, whatever weights were taken over
     accelerator = start_accelerator(settings)
     if accelerator.is_main_process:
         if overwrite and not resume:
@@ -163,10 +162,20 @@ def train(
         write_atomically(run / SPLIT, (json.dumps(split, indent=1) + "\n").encode())
     accelerator.wait_for_everyone()
     report = fit(network, store, held_out, settings, run, accelerator, resume, on_progress)
+    warning = collapse(report)
+    if warning and settings.network == "joint":  # the reference presets stay what they are
+        rate = settings.learning_rate / CALMER
+        on_note(f"{warning}; starting again once with learning_rate {rate:.1e}")
+        settings = settings.model_copy(update={"learning_rate": rate})
+        if accelerator.is_main_process:
+            save_settings(settings, run / "config.yaml", ssim_ae.__version__)
+        network = network_of(settings)
+        count_colors(network, store)
+        report = fit(network, store, held_out, settings, run, accelerator, False, on_progress)
+        warning = collapse(report)
     if not accelerator.is_main_process:
         return Run(run, Record(version=ssim_ae.__version__, settings=settings, reach=0), report)
 
-    warning = collapse(report)
     if warning:
         on_note(warning)
     trained = sorted({*split["train"].values(), *before})
@@ -196,13 +205,15 @@ def network_of(settings: Settings) -> nn.Module:
 
 
 @torch.inference_mode()
-def count_colors(colors: ColorRarity, store: PictureStore) -> None:
-    """Count the colours of all training pictures."""
-    counts = torch.zeros(colors.rarity.numel(), dtype=torch.float64)
+def count_colors(network: nn.Module, store: PictureStore) -> None:
+    """Count the colours of all training pictures, for a network that wants to know them."""
+    if not isinstance(network, JointNetwork):
+        return
+    counts = torch.zeros(network.colors.rarity.numel(), dtype=torch.float64)
     for index in range(len(store)):
         pictures, where = store.take(torch.tensor([index]))
-        counts += colors.counted(Inspector.picture(pictures[where]))
-    colors.settle(counts)
+        counts += network.colors.counted(Inspector.picture(pictures[where]))
+    network.colors.settle(counts)
 
 
 def on_whole_pictures(network: nn.Module, settings: Settings) -> nn.Module:
