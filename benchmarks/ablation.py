@@ -43,7 +43,10 @@ class Attached(JointNetwork):
             return super().forward(picture)
         seen: list[torch.Tensor] = []
         hook = self.decode.register_forward_hook(lambda module, inputs, out: seen.append(out))
-        compared, joint.compared = joint.compared, lambda x, detached: compared(x, seen[0])
+        compared, joint.compared = (
+            joint.compared,
+            lambda x, detached: compared(x, seen[0].float()),
+        )
         try:
             return super().forward(picture)
         finally:
@@ -73,7 +76,12 @@ VARIANTS: dict[str, Variant] = {
     "bottleneck of 16 channels": ({"latent": 16}, None, True, 1),
     "bottleneck of 256 channels": ({"latent": 256}, None, True, 1),
     "learning rate 3e-4": ({"learning_rate": 3e-4}, None, True, 1),
-    "flips": ({"augment": {"p_horizontal_flip": 0.5, "p_vertical_flip": 0.5}}, None, True, 1),
+    "flips": (
+        {"augment.p_horizontal_flip": 0.5, "augment.p_vertical_flip": 0.5},
+        None,
+        True,
+        1,
+    ),
     "patches drawn evenly": ({}, None, False, 1),
     "contrast 1/8": ({}, None, True, FAINT),
     "contrast 1/8, the reference network": ({"preset": "autoencoder"}, None, True, FAINT),
@@ -113,13 +121,14 @@ def measure(name: str, variant: str, steps: int, data: Path, work: Path) -> dict
     )
     if preset == "reference-texture":
         changes |= {"batch_size": 32, "device": "cpu"}
-    kept = training.network_of, objective._more_structured
+    kept = training.network_of, objective._more_structured, training.collapse
+    training.collapse = lambda report: None  # a variant that collapses is shown as it is
     training.network_of = network or kept[0]
     objective._more_structured = kept[1] if structured else lambda pairs: pairs.chunk(2)[0]
     try:
         run = training.train(dataset, preset, changes=changes, output=work / "run", overwrite=True)
     finally:
-        training.network_of, objective._more_structured = kept
+        training.network_of, objective._more_structured, training.collapse = kept
     metrics = evaluate(run, dataset).metrics
     report = {k: round(run.report[k], 4) for k in ("held_out_loss", "contrast")}
     return {**report, **{k: metrics[k] for k in KEPT}, "seconds": run.report["seconds"]}

@@ -13,9 +13,10 @@ import torch
 from PIL import Image, ImageDraw
 
 from ssim_ae.config import AugmentSettings
-from ssim_ae.data.corruption import TRAINED, UNSEEN, corrupt, draw_masks
+from ssim_ae.data.corruption import TRAINED, UNSEEN, corrupt
 from ssim_ae.data.images import Preparation
 from ssim_ae.data.patches import PictureStore, draw_patches
+from ssim_ae.data.shapes import draw_masks
 from ssim_ae.data.synthetic import make_dataset
 
 SHEET = Path(__file__).parents[1] / "docs" / "generated_defects.jpg"

@@ -35,8 +35,8 @@ from ssim_ae.model.network import Autoencoder
 from ssim_ae.runtime.detector import Detector
 from ssim_ae.runtime.engines import ENGINES
 from ssim_ae.runtime.record import Record, read_record, write_detector
+from ssim_ae.training.assemble import inspector_of
 from ssim_ae.training.checkpoint import load_weights
-from ssim_ae.training.train import inspector_of
 
 RESULT = Path(__file__).parent / "results" / "inspect_latency.json"
 ROUNDS = 7

@@ -96,9 +96,9 @@ def true_results(run: Path, dataset: Path) -> list[dict[str, Any]]:
     from ssim_ae.model.inspector import Inspector
     from ssim_ae.model.residuals import Residual
     from ssim_ae.runtime.detector import Detector
+    from ssim_ae.training.assemble import network_of, on_whole_pictures
     from ssim_ae.training.checkpoint import WEIGHTS, load_weights
     from ssim_ae.training.choose import candidate
-    from ssim_ae.training.train import network_of, on_whole_pictures
 
     record = Detector.load(run).record
     network = network_of(record.settings)

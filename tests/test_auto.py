@@ -49,6 +49,8 @@ def test_thresholds_come_from_pictures_that_chose_nothing(auto_run: Path) -> Non
     assert record.calibration is not None
     assert record.calibration.pictures == len(parts[2])
     assert set(record.trained_on) == parts[0]
+    assert set(record.chosen_on) == parts[1]
+    assert record.seen == parts[0] | parts[1]  # calibrate leaves these out
 
 
 def test_it_inspects_and_evaluates_beside_a_control(auto_run: Path, fabric: Path) -> None:

@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+import ablation
+import quality
 import start_and_memory
 import time_to_quality
 import train_step
@@ -96,3 +99,25 @@ def test_the_memory_of_a_command_is_its_own() -> None:
     )  # fmt: skip
     assert small < 60
     assert 180 < large - small < 220
+
+
+def test_quality_ranks_what_was_shipped(tmp_path: Path) -> None:
+    make_dataset(tmp_path / "set", train=30, good=3, per_defect=1, size=(160, 160))
+    tiny = ["first_layer_channels=4", "latent=8", "steps=8", "batch_size=4", "resize=none"]
+    options = [x for s in [*tiny, "precision=float32"] for x in ("--set", s)]
+    row = quality.measure("set", options, tmp_path, tmp_path / "run")
+    assert row["chosen"]["chosen"]
+    assert (tmp_path / "run" / "evaluation" / "maps" / "set" / "test").is_dir()
+    candidates = quality.true_results(tmp_path / "run", tmp_path / "set")
+    assert len(candidates) == 32
+    (chosen,) = (c for c in candidates if c["chosen"])
+    # recomputed from weights and the choice's table, it is the exported detector
+    for key, value in chosen["test"].items():
+        assert value == pytest.approx(row["metrics"][key], abs=2e-3)
+
+
+def test_an_attached_head_changes_the_decoder_s_gradient_alone() -> None:
+    torch.manual_seed(0)
+    attached = ablation.Attached(1, 4, 2).train()
+    attached(torch.rand(2, 1, 64, 64)).logit.sum().backward()
+    assert all(p.grad is not None for p in attached.decode.parameters())

@@ -186,3 +186,25 @@ def test_zoo_counts_that_are_no_counts(tmp_path: Path) -> None:
 def test_settings_describe_every_numeric_limit() -> None:
     schema = Settings.model_json_schema()["properties"]
     assert schema["steps"]["minimum"] == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (["residual.terms=[{kind: ssim, sigma: 4}]"], "choose weighs head"),
+        (["residual.terms=[{kind: head}, {kind: head}]"], "each kind of residual once"),
+        (["residual.terms=[{kind: head}, {kind: band}]"], "band needs sigma"),
+        (["network=reference"], "need network=joint"),
+        (["zoo={}"], "the zoo rule belongs to network=reference"),
+    ],
+)
+def test_what_the_joint_network_cannot_do_is_refused(changes: list[str], says: str) -> None:
+    with pytest.raises(SettingsError, match=says):
+        load_settings("auto", changes=changes)
+
+
+def test_kinds_that_halve_the_picture_need_a_stride_on_their_grid() -> None:
+    terms = "residual.terms=[{kind: gradient, sigma: 3}]"
+    with pytest.raises(SettingsError, match="multiple of 8"):
+        load_settings("autoencoder", changes=[terms, "stride=50"])
+    assert load_settings("autoencoder", changes=[terms, "stride=48"])[0].stride == 48

@@ -2,7 +2,8 @@ import pytest
 import torch
 from scipy import ndimage
 
-from ssim_ae.data.corruption import TRAINED, UNSEEN, box_mean, corrupt, draw_masks
+from ssim_ae.data.corruption import TRAINED, UNSEEN, box_mean, corrupt
+from ssim_ae.data.shapes import draw_masks
 
 SIDE = 64
 ALL = {**TRAINED, **UNSEEN}

@@ -27,8 +27,9 @@ from ssim_ae.runtime.metadata import read_metadata, replace_metadata
 from ssim_ae.runtime.overlay import overlay
 from ssim_ae.runtime.record import KEY, Record, Thresholds, read_record
 from ssim_ae.runtime.regions import find_regions
+from ssim_ae.training.assemble import inspector_of
 from ssim_ae.training.checkpoint import load_weights
-from ssim_ae.training.train import inspector_of, train
+from ssim_ae.training.train import train
 from tests.conftest import TINY
 
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from skimage.metrics import structural_similarity
 
 from ssim_ae.config import ResidualSettings, ResidualTerm
@@ -66,6 +67,71 @@ def test_combinations() -> None:
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_equal_pictures_have_no_residual_and_any_size_is_kept(kind: str) -> None:
     x, _ = pictures(1, 57, 41)
-    out = residual(ResidualTerm.model_validate({"kind": kind, "sigma": 3}))(x, x)
+    nothing = Findings(x, torch.zeros(2, 57, 41), torch.zeros(2, 57, 41))
+    out = residual(ResidualTerm.model_validate({"kind": kind, "sigma": 3}))(x, nothing)
     assert out.shape == (2, 57, 41)
     assert float(out.abs().max()) < 1e-5
+
+
+def brute_gradient(picture: np.ndarray) -> np.ndarray:
+    """Length of the Sobel gradient by scipy, in units of 1 a pixel."""
+    slopes = [ndimage.sobel(picture, axis, mode="nearest") / 8 for axis in (0, 1)]
+    return np.sqrt(slopes[0] ** 2 + slopes[1] ** 2)
+
+
+def test_gradient_residual_by_scipy() -> None:
+    x, y = pictures(1, 64, 96)
+    ours = residual(ResidualTerm(kind="gradient", sigma=3))(x, Findings(y))[0].numpy()
+    a, b = (t[0, 0].double().numpy() for t in (x, y))
+    total = np.zeros((32, 48))
+    for scale in range(3):
+        a, b = (p.reshape(p.shape[0] // 2, 2, -1, 2).mean((1, 3)) for p in (a, b))
+        g, k = brute_gradient(a), brute_gradient(b)
+        unlike = 1 - (2 * g * k + 0.0026) / (g * g + k * k + 0.0026)
+        total += _bilinear(unlike, 1 << scale) / 3
+    expected = _bilinear(ndimage.gaussian_filter(total, 1.5, mode="nearest", truncate=3.5), 2)
+    np.testing.assert_allclose(ours, expected, atol=2e-5)
+
+
+def test_band_residual_by_scipy() -> None:
+    x, y = pictures(3, 64, 96)
+    ours = residual(ResidualTerm(kind="band", sigma=2))(x, Findings(y))[0].numpy()
+    difference = (x - y)[0].double().numpy().reshape(3, 32, 2, 48, 2).mean((2, 4))
+
+    def smooth(maps: np.ndarray, sigma: float) -> np.ndarray:
+        return np.stack(
+            [ndimage.gaussian_filter(m, sigma, mode="nearest", truncate=3.5) for m in maps]
+        )
+
+    band = np.abs(smooth(difference, 1) - smooth(difference, 6)).mean(0, keepdims=True)
+    np.testing.assert_allclose(ours, _bilinear(smooth(band, 1)[0], 2), atol=2e-5)
+
+
+def _bilinear(values: np.ndarray, factor: int) -> np.ndarray:
+    """Enlarged as OpenCV and Pillow do: pixel centres, nearest beyond the border."""
+    if factor == 1:
+        return values
+    size = [(np.arange(n * factor) + 0.5) / factor - 0.5 for n in values.shape]
+    where = np.meshgrid(*size, indexing="ij")
+    return ndimage.map_coordinates(values, where, order=1, mode="nearest")
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        [{"kind": "head"}],
+        [{"kind": "gradient", "sigma": 3}],
+        [{"kind": "band", "sigma": 2}],
+        [{"kind": "ssim", "sigma": 4}, {"kind": "rarity"}],
+    ],
+    ids=str,
+)
+def test_nothing_beyond_reach_is_seen(terms: list[dict[str, object]]) -> None:
+    settings = ResidualSettings.model_validate({"terms": terms, "smooth": 2})
+    module = Residual(settings)
+    x, y = pictures(1, 400, 32)
+    zeros = torch.zeros(2, 400, 32)
+    changed = x.clone()
+    changed[:, :, :64] = 1 - changed[:, :, :64]
+    first, second = (module(p, Findings(y, zeros, zeros)) for p in (x, changed))
+    assert torch.equal(first[:, 64 + module.reach :], second[:, 64 + module.reach :])

@@ -61,6 +61,8 @@ class ResidualTerm(_Section):
     def _odd(self) -> ResidualTerm:
         if self.window % 2 == 0:
             raise ValueError(f"window is {self.window}, but a centred window needs an odd number")
+        if self.kind == "band" and self.sigma is None:
+            raise ValueError("a residual of kind band needs sigma, its fine end in pixels")
         return self
 
 
@@ -143,6 +145,21 @@ class Settings(_Section):
         joint_only = any(term.kind in ("head", "rarity") for term in self.residual.terms)
         if self.network == "reference" and (joint_only or self.choose):
             raise ValueError("residuals of kind head and rarity, and choose, need network=joint")
+        kinds = [term.kind for term in self.residual.terms]
+        known = {"head", "gradient", "band", "rarity"}
+        if self.choose and not ("head" in kinds and set(kinds) <= known):
+            raise ValueError(
+                "choose weighs head against gradient, band and rarity: let residual.terms hold "
+                "head and some of these, or set choose=false"
+            )
+        if self.choose and len(set(kinds)) < len(kinds):
+            raise ValueError("choose takes each kind of residual once: remove one, or choose=false")
+        # the kinds that halve the picture must halve blocks of large pictures at the same places
+        cell = max({"gradient": 8, "band": 2}.get(kind, 1) for kind in kinds)
+        if self.network == "reference" and self.stride % cell:
+            raise ValueError(
+                f"stride is {self.stride}, but this residual needs a multiple of {cell}"
+            )
         if self.network == "joint" and self.zoo:
             raise ValueError("the zoo rule belongs to network=reference: leave zoo out")
         if self.blend == "features" and self.stride % (self.tile // 8):
@@ -211,6 +228,18 @@ def load_settings(
     if problems:
         raise SettingsError("; ".join(problems))
     return settings, notes
+
+
+def resolved_settings(file: Path) -> Settings:
+    """What ``save_settings`` wrote, by itself: presets may have changed since.
+
+    Raises:
+        SettingsError: unreadable, or not such a file.
+    """
+    try:
+        return Settings.model_validate(_read_yaml(file))
+    except ValidationError as error:
+        raise SettingsError("; ".join(_explain(e) for e in error.errors())) from None
 
 
 def save_settings(settings: Settings, file: Path, version: str) -> None:

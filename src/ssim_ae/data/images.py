@@ -126,7 +126,7 @@ def _converted(image: Image.Image, color: str, name: object) -> Pixels:
 def coloured(files: Sequence[Path], most: int = 16) -> bool:
     """Whether some of the pictures, up to ``most`` evenly spaced, hold colour: channels that differ
     by more than ``CHROMA`` grey levels in a hundredth of the pixels (less is noise, or a tint)."""
-    for file in files[:: max(1, len(files) // most)]:
+    for file in files[:: -(-len(files) // most)]:
         values = read_picture(file, "rgb").astype(np.int16)
         spread = values.max(axis=2) - values.min(axis=2)
         if np.mean(spread > CHROMA) > 0.01:

@@ -247,9 +247,9 @@ def _check(pictures: list[TestPicture]) -> list[str]:
 
 
 def _leaks(detector: Detector, pictures: list[TestPicture]) -> list[str]:
-    trained = set(detector.record.trained_on)
+    seen = detector.record.seen
     leaked = [t.file for t in pictures if t.file.is_file()]
-    leaked = [f for f in leaked if picture_fingerprint(f) in trained]
+    leaked = [f for f in leaked if picture_fingerprint(f) in seen]
     if not leaked:
         return []
     return [

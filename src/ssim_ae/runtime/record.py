@@ -14,7 +14,7 @@ from ssim_ae.files import write_atomically
 from ssim_ae.runtime.metadata import read_metadata, replace_metadata
 
 KEY = "ssim_ae"
-FORMAT = 2  # raised when an older version could no longer read the file; older formats stay read
+FORMAT = 3  # raised when an older version could no longer read the file; older formats stay read
 
 
 class Calibration(BaseModel):
@@ -52,7 +52,13 @@ class Record(BaseModel):
     calibration: Calibration | None = None
     fingerprints: dict[str, str] = {}
     trained_on: list[str] = Field(default=[], description="fingerprints of the training pictures")
+    chosen_on: list[str] = Field(default=[], description="... of those that weighed the maps")
     warnings: list[str] = []
+
+    @property
+    def seen(self) -> set[str]:
+        """Fingerprints of the pictures that thresholds must not come from."""
+        return {*self.trained_on, *self.chosen_on}
 
     @property
     def preparation(self) -> Preparation:

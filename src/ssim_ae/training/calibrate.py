@@ -114,8 +114,8 @@ def calibrate(
         raise InputError(f"false-reject rate is {false_reject_rate}: give a share, such as 0.01")
     detector = Detector.load(run)
     files = training_pictures(Path(dataset))
-    trained = set(detector.record.trained_on)
-    fresh = [f for f in files if picture_fingerprint(f) not in trained]
+    seen = detector.record.seen
+    fresh = [f for f in files if picture_fingerprint(f) not in seen]
     if not fresh:
         raise InputError(
             f"{dataset}: the detector was trained on all {len(files)} pictures there: calibrate "

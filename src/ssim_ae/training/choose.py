@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from ssim_ae import value_bins
 from ssim_ae.config import AugmentSettings, ResidualSettings
-from ssim_ae.data.corruption import UNSEEN, corrupt, draw_masks
+from ssim_ae.data.corruption import UNSEEN, corrupt
 from ssim_ae.data.patches import PictureStore, batch_seed, draw_patches
+from ssim_ae.data.shapes import draw_masks
 from ssim_ae.evaluation.metrics import PixelCounts, auroc, per_score
 from ssim_ae.model.findings import findings
 from ssim_ae.model.inspector import Inspector

@@ -184,7 +184,11 @@ def fit(
                 losses.clear()
                 last_logged = now
             # several processes must agree, so they ask each other, at every log line
-            stop = interrupted() if world == 1 else not losses and _any(accelerator, interrupted())
+            stop = (
+                interrupted()
+                if world == 1
+                else not losses and any_process(accelerator, interrupted())
+            )
             if stop and step + 1 < settings.steps:
                 save(step + 1, seconds + now - began)
                 raise Interrupted(
@@ -256,7 +260,8 @@ def _log(file: Path, line: Progress) -> None:
         stream.write(json.dumps(line.__dict__) + "\n")
 
 
-def _any(accelerator: Accelerator, flag: bool) -> bool:
+def any_process(accelerator: Accelerator, flag: bool) -> bool:
+    """Whether the flag is set in any of the processes; the same answer in all."""
     total = accelerator.reduce(torch.tensor(float(flag), device=accelerator.device), "sum")
     return bool(total > 0)
 

@@ -2,52 +2,52 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
-from torch import nn
 
 import ssim_ae
-from ssim_ae.config import ResidualSettings, Settings, load_settings, save_settings
+from ssim_ae.config import (
+    Settings,
+    load_settings,
+    resolved_settings,
+    save_settings,
+)
 from ssim_ae.data.images import Preparation, coloured
 from ssim_ae.data.layouts import training_pictures
 from ssim_ae.data.patches import PictureStore
 from ssim_ae.data.split import group_names, hold_out
-from ssim_ae.deploy.onnx import graph_bytes
-from ssim_ae.errors import InputError
+from ssim_ae.errors import InputError, PictureError
 from ssim_ae.files import require_writable, write_atomically
-from ssim_ae.model.inspector import Inspector, MedianGrey
-from ssim_ae.model.joint import JointNetwork, WholePicture
-from ssim_ae.model.network import Autoencoder, initialize
-from ssim_ae.model.residuals import Residual
-from ssim_ae.model.tiling import BlendedFeatures, TiledReconstruction
 from ssim_ae.runtime.detector import Detector
 from ssim_ae.runtime.record import (
     Record,
     picture_fingerprint,
-    sha256,
     write_detector,
 )
 from ssim_ae.training.allocator import keep_freed_memory
+from ssim_ae.training.assemble import count_colors, network_of, write_run
 from ssim_ae.training.calibrate import calibrated
-from ssim_ae.training.checkpoint import STATE, WEIGHTS, load_weights, save_weights
-from ssim_ae.training.choose import choose, normalised
-from ssim_ae.training.loop import Progress, collapse, fit, has_fast_bf16, start_accelerator
-from ssim_ae.training.zoo_thresholds import zoo_scales
+from ssim_ae.training.checkpoint import STATE, WEIGHTS, load_weights
+from ssim_ae.training.loop import (
+    Progress,
+    any_process,
+    collapse,
+    fit,
+    has_fast_bf16,
+    start_accelerator,
+)
 
 CALMER = 3.0  # by how much the learning rate falls when a collapsed training starts again
 CHOSEN_ON = 0.12  # share of the pictures left for training
-# what the control without a model is measured with: the filters beside the head
-CONTROL = ResidualSettings.model_validate(
-    {"terms": [{"kind": "gradient", "sigma": 3}, {"kind": "band", "sigma": 2}]}
-)
 SPLIT = "split.json"  # which pictures were trained on, which held out
 
 
@@ -112,10 +112,7 @@ def train(
     )
     parts = {"train": train_files, "held_out": held_files}
     if settings.network == "joint":  # a third part says what good maps are like
-        rest = group_names(train_files, settings.group)
-        parts["train"], parts["chosen_on"] = hold_out(
-            train_files, CHOSEN_ON, 0.5, rest, settings.seed, seen
-        )
+        parts["train"], parts["chosen_on"] = third_part(train_files, settings, seen)
     split = {name: {f.name: picture_fingerprint(f) for f in part} for name, part in parts.items()}
     if resume and split != json.loads((run / SPLIT).read_text()):
         raise InputError(
@@ -128,7 +125,10 @@ def train(
         + (f", {len(parts['chosen_on'])} for the maps' weights" if "chosen_on" in parts else "")
     )
     if settings.color == "auto":
-        color = "rgb" if coloured(parts["train"]) else "grey"
+        try:
+            color = "rgb" if coloured(parts["train"]) else "grey"
+        except PictureError as error:
+            raise InputError(str(error)) from None
         settings = settings.model_copy(update={"color": color})
     if settings.precision == "auto":
         precision = "bf16" if has_fast_bf16(settings.device) else "float32"
@@ -142,8 +142,9 @@ def train(
             f"the pictures take {store.bytes / 2**30:.1f} GiB, over half of the free memory: "
             "they are decoded anew for every batch, which is slower"
         )
-    watched = parts.get("chosen_on", held_files)
-    held_out = PictureStore(watched, preparation, settings.tile, memory // 4)
+    held_out = PictureStore(held_files, preparation, settings.tile, memory // 4)
+    if "chosen_on" in parts:  # what is held out was decoded once: a bad file is found now
+        held_out = PictureStore(parts["chosen_on"], preparation, settings.tile, memory // 4)
 
     keep_freed_memory()
     torch.manual_seed(settings.seed)
@@ -163,12 +164,15 @@ def train(
     accelerator.wait_for_everyone()
     report = fit(network, store, held_out, settings, run, accelerator, resume, on_progress)
     warning = collapse(report)
-    if warning and settings.network == "joint":  # the reference presets stay what they are
+    # the reference presets stay what they are; all processes must decide alike
+    if settings.network == "joint" and any_process(accelerator, warning is not None):
         rate = settings.learning_rate / CALMER
-        on_note(f"{warning}; starting again once with learning_rate {rate:.1e}")
+        on_note(f"{warning}; starting again once, from new weights, at learning_rate {rate:.1e}")
         settings = settings.model_copy(update={"learning_rate": rate})
         if accelerator.is_main_process:
+            (run / STATE).unlink(missing_ok=True)  # not to be taken for the new training's
             save_settings(settings, run / "config.yaml", ssim_ae.__version__)
+        accelerator.free_memory()
         network = network_of(settings)
         count_colors(network, store)
         report = fit(network, store, held_out, settings, run, accelerator, False, on_progress)
@@ -178,8 +182,11 @@ def train(
 
     if warning:
         on_note(warning)
-    trained = sorted({*split["train"].values(), *before})
-    record = _write_run(network.cpu().eval(), settings, store, held_out, run, trained, warning)
+    seen_by = {
+        "trained_on": sorted({*split["train"].values(), *before}),
+        "chosen_on": sorted(split.get("chosen_on", {}).values()),
+    }
+    write_run(network.cpu().eval(), settings, store, held_out, run, seen_by, warning)
     detector = Detector.load(run)
     held_groups = group_names(held_files, settings.group)
     record, notes = calibrated(
@@ -194,88 +201,17 @@ def train(
     return Run(run, record, report, notes)
 
 
-def network_of(settings: Settings) -> nn.Module:
-    """The network of the settings, its weights not yet trained."""
-    channels, latent, width = settings.channels, settings.latent, settings.first_layer_channels
-    if settings.network == "joint":
-        return JointNetwork(channels, latent, width)
-    network = Autoencoder(settings.tile, channels, latent, width)
-    initialize(network, settings.initialization)
-    return network
-
-
-@torch.inference_mode()
-def count_colors(network: nn.Module, store: PictureStore) -> None:
-    """Count the colours of all training pictures, for a network that wants to know them."""
-    if not isinstance(network, JointNetwork):
-        return
-    counts = torch.zeros(network.colors.rarity.numel(), dtype=torch.float64)
-    for index in range(len(store)):
-        pictures, where = store.take(torch.tensor([index]))
-        counts += network.colors.counted(Inspector.picture(pictures[where]))
-    network.colors.settle(counts)
-
-
-def on_whole_pictures(network: nn.Module, settings: Settings) -> nn.Module:
-    """A trained network as a module that takes pictures of any size."""
-    if isinstance(network, JointNetwork):
-        return WholePicture(network)
-    assert isinstance(network, Autoencoder)
-    if settings.blend == "features":
-        return BlendedFeatures(network, settings.stride)
-    return TiledReconstruction(network, settings.tile, settings.stride)
-
-
-def inspector_of(network: nn.Module, settings: Settings) -> Inspector:
-    """The one inspection graph of a trained network."""
-    return Inspector(on_whole_pictures(network, settings), Residual(settings.residual)).eval()
-
-
-def _write_run(
-    network: nn.Module,
-    settings: Settings,
-    store: PictureStore,
-    held_out: PictureStore,
-    run: Path,
-    trained: list[str],
-    warning: str | None,
-) -> Record:
-    """Weights, exported graph and the control without a model; thresholds still missing."""
-    residual = control = settings.residual
-    whole = on_whole_pictures(network, settings)
-    if settings.zoo is not None:
-        inspector = Inspector(whole, Residual(residual)).eval()
-        residual = control = zoo_scales(inspector, residual, settings.zoo, store)
-    if settings.network == "joint":
-        control = normalised(MedianGrey(), CONTROL, held_out)
-        residual = normalised(whole, residual, held_out)
-        if settings.choose:
-            all_terms = residual.model_dump()
-            residual, table = choose(whole, residual, held_out, settings.seed)
-            choice = {"residual": all_terms, "candidates": table}
-            body = json.dumps(choice, indent=1, allow_nan=False) + "\n"
-            write_atomically(run / "choice.json", body.encode())
-    settings = settings.model_copy(update={"residual": residual})
-    inspector = inspector_of(network, settings)
-    save_weights(network, run / WEIGHTS)
-    record = Record(
-        version=ssim_ae.__version__,
-        settings=settings,
-        reach=inspector.reach,
-        fingerprints={
-            "data": sha256("".join(trained).encode()),
-            "weights": sha256((run / WEIGHTS).read_bytes()),
-        },
-        trained_on=trained,
-        warnings=[warning] if warning else [],
-    )
-    graph = graph_bytes(inspector, settings.channels, settings.tile)
-    write_detector(graph, record, run / "detector.onnx")
-    graph = graph_bytes(
-        Inspector(MedianGrey(), Residual(control)).eval(), settings.channels, settings.tile
-    )
-    write_detector(graph, record.model_copy(update={"trained_on": []}), run / "no_model.onnx")
-    return record
+def third_part(
+    files: Sequence[Path], settings: Settings, seen: Collection[Path]
+) -> tuple[list[Path], list[Path]]:
+    """(to train on, to weigh the maps by): whole groups, unless that would take a large share."""
+    groups = group_names(files, settings.group)
+    with contextlib.suppress(InputError):
+        train_files, chosen = hold_out(files, CHOSEN_ON, 0.5, groups, settings.seed, seen)
+        if len(chosen) <= 2 * CHOSEN_ON * len(files):
+            return train_files, chosen
+    singly = group_names(files, None)
+    return hold_out(files, CHOSEN_ON, 0.5, singly, settings.seed, seen)
 
 
 def _trained_by(init_from: str | Path | None) -> set[str]:
@@ -291,8 +227,7 @@ def _trained_by(init_from: str | Path | None) -> set[str]:
 def _settings_of(run: Path) -> Settings:
     if not (run / "config.yaml").is_file() or not (run / STATE).is_file():
         raise InputError(f"{run}: nothing to resume there: train without --resume")
-    settings, _ = load_settings(file=run / "config.yaml")
-    return settings
+    return resolved_settings(run / "config.yaml")
 
 
 def _require_free(run: Path, overwrite: bool) -> None:

@@ -1,0 +1,117 @@
+"""From settings to a network, and from a trained network to the files of a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import ssim_ae
+from ssim_ae.config import ResidualSettings, Settings
+from ssim_ae.data.patches import PictureStore
+from ssim_ae.deploy.onnx import graph_bytes
+from ssim_ae.files import write_atomically
+from ssim_ae.model.inspector import Inspector, MedianGrey
+from ssim_ae.model.joint import JointNetwork, WholePicture
+from ssim_ae.model.network import Autoencoder, initialize
+from ssim_ae.model.residuals import Residual
+from ssim_ae.model.tiling import BlendedFeatures, TiledReconstruction
+from ssim_ae.runtime.record import Record, sha256, write_detector
+from ssim_ae.training.checkpoint import WEIGHTS, save_weights
+from ssim_ae.training.choose import choose, normalised
+from ssim_ae.training.zoo_thresholds import zoo_scales
+
+COUNTED_ROWS = 1024  # of a large picture, at a time
+# what the control without a model is measured with: the filters beside the head
+CONTROL = ResidualSettings.model_validate(
+    {"terms": [{"kind": "gradient", "sigma": 3}, {"kind": "band", "sigma": 2}]}
+)
+
+
+def network_of(settings: Settings) -> nn.Module:
+    """The network of the settings, its weights not yet trained."""
+    channels, latent, width = settings.channels, settings.latent, settings.first_layer_channels
+    if settings.network == "joint":
+        return JointNetwork(channels, latent, width)
+    network = Autoencoder(settings.tile, channels, latent, width)
+    initialize(network, settings.initialization)
+    return network
+
+
+@torch.inference_mode()
+def count_colors(network: nn.Module, store: PictureStore) -> None:
+    """Count the colours of all training pictures, for a network that wants to know them."""
+    if not isinstance(network, JointNetwork):
+        return
+    counts = torch.zeros(network.colors.rarity.numel(), dtype=torch.float64)
+    for index in range(len(store)):
+        pictures, where = store.take(torch.tensor([index]))
+        parts = -(-store.shape[0] // COUNTED_ROWS)
+        for rows in torch.tensor_split(pictures[where], parts, dim=1):
+            counts += network.colors.counted(Inspector.picture(rows))
+    network.colors.settle(counts)
+
+
+def on_whole_pictures(network: nn.Module, settings: Settings) -> nn.Module:
+    """A trained network as a module that takes pictures of any size."""
+    if isinstance(network, JointNetwork):
+        return WholePicture(network)
+    assert isinstance(network, Autoencoder)
+    if settings.blend == "features":
+        return BlendedFeatures(network, settings.stride)
+    return TiledReconstruction(network, settings.tile, settings.stride)
+
+
+def inspector_of(network: nn.Module, settings: Settings) -> Inspector:
+    """The one inspection graph of a trained network."""
+    return Inspector(on_whole_pictures(network, settings), Residual(settings.residual)).eval()
+
+
+def write_run(
+    network: nn.Module,
+    settings: Settings,
+    store: PictureStore,
+    held_out: PictureStore,
+    run: Path,
+    seen_by: dict[str, list[str]],
+    warning: str | None,
+) -> None:
+    """Weights, exported graph and the control without a model; thresholds still missing."""
+    residual = control = settings.residual
+    whole = on_whole_pictures(network, settings)
+    if settings.zoo is not None:
+        inspector = Inspector(whole, Residual(residual)).eval()
+        residual = control = zoo_scales(inspector, residual, settings.zoo, store)
+    if settings.network == "joint":
+        control = normalised(MedianGrey(), CONTROL, held_out)
+        residual = normalised(whole, residual, held_out)
+        if settings.choose:
+            all_terms = residual.model_dump()
+            residual, table = choose(whole, residual, held_out, settings.seed)
+            choice = {"residual": all_terms, "candidates": table}
+            body = json.dumps(choice, indent=1, allow_nan=False) + "\n"
+            write_atomically(run / "choice.json", body.encode())
+    settings = settings.model_copy(update={"residual": residual})
+    inspector = inspector_of(network, settings)
+    save_weights(network, run / WEIGHTS)
+    record = Record(
+        version=ssim_ae.__version__,
+        settings=settings,
+        reach=inspector.reach,
+        fingerprints={
+            "data": sha256("".join(seen_by["trained_on"]).encode()),
+            "weights": sha256((run / WEIGHTS).read_bytes()),
+        },
+        trained_on=seen_by["trained_on"],
+        chosen_on=seen_by["chosen_on"],
+        warnings=[warning] if warning else [],
+    )
+    graph = graph_bytes(inspector, settings.channels, settings.tile)
+    write_detector(graph, record, run / "detector.onnx")
+    graph = graph_bytes(
+        Inspector(MedianGrey(), Residual(control)).eval(), settings.channels, settings.tile
+    )
+    nothing: dict[str, list[str]] = {"trained_on": [], "chosen_on": []}
+    write_detector(graph, record.model_copy(update=nothing), run / "no_model.onnx")
