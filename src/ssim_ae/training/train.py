@@ -204,14 +204,18 @@ def train(
 def third_part(
     files: Sequence[Path], settings: Settings, seen: Collection[Path]
 ) -> tuple[list[Path], list[Path]]:
-    """(to train on, to weigh the maps by): whole groups, unless that would take a large share."""
-    groups = group_names(files, settings.group)
-    with contextlib.suppress(InputError):
-        train_files, chosen = hold_out(files, CHOSEN_ON, 0.5, groups, settings.seed, seen)
-        if len(chosen) <= 2 * CHOSEN_ON * len(files):
-            return train_files, chosen
-    singly = group_names(files, None)
-    return hold_out(files, CHOSEN_ON, 0.5, singly, settings.seed, seen)
+    """(to train on, to weigh the maps by): whole groups, unless that would take a large share.
+
+    Pictures in ``seen`` (by weights taken over) only if there are no others: offsets and scales may
+    suffer a little, the thresholds do not.
+    """
+    groups, singly = group_names(files, settings.group), group_names(files, None)
+    for names in (groups, singly):
+        with contextlib.suppress(InputError):
+            train_files, chosen = hold_out(files, CHOSEN_ON, 0.5, names, settings.seed, seen)
+            if names is singly or len(chosen) <= 2 * CHOSEN_ON * len(files):
+                return train_files, chosen
+    return hold_out(files, CHOSEN_ON, 0.5, singly, settings.seed)
 
 
 def _trained_by(init_from: str | Path | None) -> set[str]:
