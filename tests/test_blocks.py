@@ -36,7 +36,7 @@ class Eager:
     def run(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         self.sizes.append(batch.shape[1:])
         with torch.inference_mode():
-            maps, scores = self.inspector(torch.from_numpy(batch))
+            maps, scores, *_ = self.inspector(torch.from_numpy(batch))
         return maps.numpy(), scores.numpy()
 
 

@@ -10,17 +10,20 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from PIL import Image
 from skimage.measure import label, regionprops
 
+import ssim_ae
 from ssim_ae import Detector
 from ssim_ae.config import ResidualSettings, ResidualTerm
-from ssim_ae.data.images import Geometry
+from ssim_ae.data.images import Geometry, read_picture
 from ssim_ae.deploy.onnx import graph_bytes
 from ssim_ae.errors import DetectorError, InputError, PictureError
 from ssim_ae.model.network import Autoencoder
+from ssim_ae.runtime.constants import read_constants, replace_constants
 from ssim_ae.runtime.detector import READ_AHEAD, Inspection
 from ssim_ae.runtime.engines import start_engine
 from ssim_ae.runtime.metadata import read_metadata, replace_metadata
@@ -49,7 +52,7 @@ def test_engines_equal_torch(run: Path, engine: str, shape: tuple[int, int]) -> 
     assert load_weights(network, run / "model.safetensors") == []
     image = np.random.default_rng(0).integers(0, 256, (3, *shape), dtype=np.uint8)
     with torch.inference_mode():
-        maps, scores = inspector_of(network, s)(torch.from_numpy(image))
+        maps, scores, *_ = inspector_of(network, s)(torch.from_numpy(image))
     found, found_scores = loaded.engine.run(image)
     np.testing.assert_allclose(found, maps.numpy(), atol=1e-5)
     np.testing.assert_allclose(found_scores, scores.numpy(), atol=1e-5)
@@ -76,7 +79,7 @@ def test_engines_equal_torch_with_blended_features(
     graph, inspector = blended
     image = np.random.default_rng(0).integers(0, 256, (3, *shape), dtype=np.uint8)
     with torch.inference_mode():
-        maps, scores = inspector(torch.from_numpy(image))
+        maps, scores, *_ = inspector(torch.from_numpy(image))
     found, found_scores = start_engine(engine, graph).run(image)
     np.testing.assert_allclose(found, maps.numpy(), atol=1e-5)
     np.testing.assert_allclose(found_scores, scores.numpy(), atol=1e-5)
@@ -102,7 +105,24 @@ def test_the_file_is_self_contained_and_symbolic(run: Path) -> None:
     assert [i.domain for i in model.opset_import] == [""]
     for value in (*model.graph.input, *model.graph.output):
         assert all(d.dim_param for d in value.type.tensor_type.shape.dim), value.name
-    assert [o.name for o in model.graph.output] == ["anomaly_map", "score"]
+    assert [o.name for o in model.graph.output] == ["anomaly_map", "score", "mask", "defective"]
+    assert str(Path(ssim_ae.__file__).parent).encode() not in (run / "detector.onnx").read_bytes()
+
+
+def test_the_graph_holds_the_thresholds_of_the_record(
+    run: Path, fabric: Path, detector: Detector
+) -> None:
+    """Clients that read no metadata get the same mask and verdict."""
+    picture = read_picture(next((fabric / "test" / "hole").glob("*.png")), "grey")
+    session = onnxruntime.InferenceSession(run / "detector.onnx")
+    anomaly_map, score, mask, defective = session.run(None, {"image": picture[None]})
+    thresholds = detector.thresholds
+    assert mask.dtype == defective.dtype == bool
+    np.testing.assert_array_equal(mask, anomaly_map > np.float32(thresholds.pixel))
+    assert mask.any()
+    assert defective == (score > np.float32(thresholds.score))
+    found = read_constants((run / "detector.onnx").read_bytes())
+    assert found == {"score_threshold": thresholds.score, "pixel_threshold": thresholds.pixel}
 
 
 def test_the_record_tells_where_the_thresholds_come_from(run: Path, detector: Detector) -> None:
@@ -236,6 +256,16 @@ def test_files_that_are_no_detector(run: Path, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
     with pytest.raises(DetectorError, match="does not exist"):
         Detector.load(tmp_path / "none")
+    elsewhere = onnx.load_from_string(data)
+    elsewhere.graph.initializer[0].external_data.add(key="location", value="/etc/passwd")
+    (tmp_path / "elsewhere.onnx").write_bytes(elsewhere.SerializeToString())
+    with pytest.raises(DetectorError, match="another file"):
+        Detector.load(tmp_path / "elsewhere.onnx")
+    moved = replace_constants(data, {"score_threshold": 9.0, "pixel_threshold": 9.0})
+    assert len(moved) == len(data)
+    (tmp_path / "moved.onnx").write_bytes(moved)
+    with pytest.raises(DetectorError, match="other thresholds than its record"):
+        Detector.load(tmp_path / "moved.onnx")
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     with pytest.raises(DetectorError, match="--resume"):
         Detector.load(tmp_path / "run")

@@ -67,7 +67,7 @@ def test_map_and_score(shape: tuple[int, ...]) -> None:
     inspector = Inspector(TiledReconstruction(network, 128, 32), residual)
     image = torch.randint(0, 256, shape, dtype=torch.uint8)
     with torch.inference_mode():
-        anomaly_map, score = inspector(image)
+        anomaly_map, score, *_ = inspector(image)
     assert anomaly_map.shape == shape[:3]
     assert torch.equal(score, anomaly_map.flatten(1).max(1).values)
     assert torch.isfinite(anomaly_map).all()

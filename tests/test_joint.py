@@ -84,10 +84,12 @@ def test_the_exported_graph_equals_the_module(channels: int) -> None:
         shape = (n, h, w) if channels == 1 else (n, h, w, 3)
         image = torch.randint(0, 256, shape, dtype=torch.uint8)
         with torch.inference_mode():
-            expected, score = graph(image)
-        anomaly_map, found = session.run(None, {"image": image.numpy()})
+            expected, score, *_ = graph(image)
+        anomaly_map, found, mask, defective = session.run(None, {"image": image.numpy()})
         np.testing.assert_allclose(anomaly_map, expected, atol=1e-4)
         np.testing.assert_allclose(found, score, atol=1e-4)
+        assert not mask.any()  # without thresholds nothing exceeds them
+        assert not defective.any()
 
 
 class Eager:
@@ -99,7 +101,7 @@ class Eager:
     def run(self, images):
         self.shapes.append(images.shape)
         with torch.inference_mode():
-            maps, scores = self.graph(torch.from_numpy(images))
+            maps, scores, *_ = self.graph(torch.from_numpy(images))
         return maps.numpy(), scores.numpy()
 
 

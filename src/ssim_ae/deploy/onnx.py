@@ -10,7 +10,8 @@ from io import StringIO
 import torch
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from ssim_ae.model.inspector import Inspector
+from ssim_ae.model.inspector import Inspected, Inspector
+from ssim_ae.runtime.constants import NAMES
 
 OPSET = 18
 
@@ -18,8 +19,8 @@ OPSET = 18
 def graph_bytes(inspector: Inspector, channels: int, tile: int) -> bytes:
     """Export through torch's dynamo exporter; weights inside, no external data.
 
-    Input ``image`` uint8 ``[batch, height, width]`` (grey) or ``[..., 3]``; outputs
-    ``anomaly_map`` float32 ``[batch, height, width]`` and ``score`` float32 ``[batch]``.
+    Input ``image`` uint8 ``[batch, height, width]`` (grey) or ``[..., 3]``; outputs as
+    ``Inspected``, in its order.
     """
     import onnx
 
@@ -46,7 +47,7 @@ def graph_bytes(inspector: Inspector, channels: int, tile: int) -> bytes:
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=["image"],
-                output_names=["anomaly_map", "score"],
+                output_names=list(Inspected._fields),
                 dynamic_shapes={"image": dims},
                 optimize=True,
             )
@@ -59,5 +60,10 @@ def graph_bytes(inspector: Inspector, channels: int, tile: int) -> bytes:
         first = value.type.tensor_type.shape.dim[0]
         if not first.dim_param:
             raise RuntimeError(f"the exported graph fixed the batch of {value.name}")
+    constants = {tensor.name for tensor in model.graph.initializer}
+    if not constants.issuperset(NAMES):
+        raise RuntimeError("the exporter folded or renamed the thresholds")
+    for element in (model.graph, *model.graph.node, *model.graph.value_info):
+        del element.metadata_props[:]  # stack traces, with the paths of whoever trained
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())

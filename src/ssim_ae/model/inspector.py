@@ -6,6 +6,9 @@ and batch stay symbolic, so one file covers every size from one tile upwards (se
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -28,22 +31,39 @@ class MedianGrey(nn.Module):
         return (low / 255).expand_as(picture)
 
 
+class Inspected(NamedTuple):
+    """Of ``n`` pictures: ``anomaly_map`` float32 ``[n, h, w]`` (larger = more anomalous), ``score``
+    float32 ``[n]``, ``mask`` bool ``[n, h, w]``, ``defective`` bool ``[n]``."""
+
+    anomaly_map: Tensor
+    score: Tensor
+    mask: Tensor
+    defective: Tensor
+
+
 class Inspector(nn.Module):
     """The whole inspection: a network that takes whole pictures, and what is made of its findings.
 
-    ``image`` uint8 ``[n, h, w]`` (grey) or ``[n, h, w, 3]`` (RGB) at working size ->
-    ``anomaly_map`` float32 ``[n, h, w]`` (larger = more anomalous), ``score`` float32 ``[n]``:
-    the map's maximum, so that a picture inspected in blocks has the maximum of its blocks.
+    ``image`` uint8 ``[n, h, w]`` (grey) or ``[n, h, w, 3]`` (RGB) at working size -> ``Inspected``.
+    The score is the map's maximum, so that a picture inspected in blocks has the maximum of its
+    blocks. Nothing exceeds the thresholds before ``runtime.constants`` has put them in.
     """
 
     def __init__(self, network: nn.Module, residual: Residual) -> None:
         super().__init__()
         self.network, self.residual = network, residual
+        self.score_threshold: Tensor
+        self.pixel_threshold: Tensor
+        # two values: the exporter would make one constant of equal ones
+        self.register_buffer("score_threshold", torch.tensor(math.inf))
+        self.register_buffer("pixel_threshold", torch.tensor(torch.finfo(torch.float32).max))
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, image: Tensor) -> Inspected:
         picture = self.picture(image)
         anomaly_map = self.residual(picture, self.find(picture))
-        return anomaly_map, anomaly_map.amax(dim=(1, 2))
+        score = anomaly_map.amax(dim=(1, 2))
+        mask, defective = anomaly_map > self.pixel_threshold, score > self.score_threshold
+        return Inspected(anomaly_map, score, mask, defective)
 
     def find(self, picture: Tensor) -> Findings:
         """``[n, c, h, w]`` in 0..1 -> reconstruction and, of a network with a head, log odds."""

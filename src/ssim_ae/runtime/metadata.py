@@ -21,10 +21,10 @@ def read_metadata(model: bytes) -> dict[str, str]:
     """
     entries, has_graph = {}, False
     view = memoryview(model)
-    for field, whole, body in _fields(view):
+    for field, whole, body in fields(view):
         has_graph = has_graph or field == GRAPH_FIELD
         if field == METADATA_FIELD:
-            parts = {f: bytes(view[b]).decode() for f, _, b in _fields(view, body)}
+            parts = {f: bytes(view[b]).decode() for f, _, b in fields(view, body)}
             entries[parts.get(1, "")] = parts.get(2, "")
         del whole
     if not has_graph:
@@ -35,14 +35,14 @@ def read_metadata(model: bytes) -> dict[str, str]:
 def replace_metadata(model: bytes, entries: dict[str, str]) -> bytes:
     """The same model with exactly these metadata entries."""
     view = memoryview(model)
-    kept = [bytes(view[w]) for field, w, _ in _fields(view) if field != METADATA_FIELD]
+    kept = [bytes(view[w]) for field, w, _ in fields(view) if field != METADATA_FIELD]
     for key, value in entries.items():
         entry = _bytes_field(1, key.encode()) + _bytes_field(2, value.encode())
         kept.append(_bytes_field(METADATA_FIELD, entry))
     return b"".join(kept)
 
 
-def _fields(view: memoryview, within: slice | None = None) -> Iterator[tuple[int, slice, slice]]:
+def fields(view: memoryview, within: slice | None = None) -> Iterator[tuple[int, slice, slice]]:
     """(field number, extent with its tag, extent of its body) of each field in order."""
     at, end = (0, len(view)) if within is None else (within.start, within.stop)
     while at < end:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ssim_ae.config import Settings
 from ssim_ae.data.images import Preparation
 from ssim_ae.errors import DetectorError
 from ssim_ae.files import write_atomically
+from ssim_ae.runtime.constants import read_constants, replace_constants
 from ssim_ae.runtime.metadata import read_metadata, replace_metadata
 
 KEY = "ssim_ae"
-FORMAT = 3  # raised when an older version could no longer read the file; older formats stay read
+FORMAT = 4  # raised when an older version could no longer read the file; older formats stay read
 
 
 class Calibration(BaseModel):
@@ -70,10 +72,12 @@ def read_record(model: bytes, name: object) -> Record:
     """The record inside a detector's bytes.
 
     Raises:
-        DetectorError: truncated, another ONNX file, or a format of a newer version.
+        DetectorError: truncated, another ONNX file, a format of a newer version, or a graph with
+            other thresholds than the record.
     """
     try:
         entries = read_metadata(model)
+        constants = read_constants(model)
     except (ValueError, UnicodeDecodeError) as error:
         raise DetectorError(
             f"{name}: is no detector or is damaged ({error}): copy it again, or train anew"
@@ -100,12 +104,24 @@ def read_record(model: bytes, name: object) -> Record:
         raise DetectorError(
             f"{name}: detector format {found.format} is newer than {FORMAT}: upgrade ssim-ae"
         )
+    if constants and found.thresholds and constants != constants_of(found.thresholds):
+        raise DetectorError(
+            f"{name}: its graph has other thresholds than its record: calibrate it again"
+        )
     return found
 
 
 def write_detector(graph: bytes, record: Record, file: Path) -> None:
-    """Graph and record as one file, atomically."""
+    """Graph and record as one file, atomically; the graph's own thresholds become the record's."""
+    if record.thresholds is not None:
+        graph = replace_constants(graph, constants_of(record.thresholds))
     write_atomically(file, replace_metadata(graph, {KEY: record.model_dump_json()}))
+
+
+def constants_of(thresholds: Thresholds) -> dict[str, float]:
+    """The graph's two constants, as float32 holds them."""
+    pair = {"score_threshold": thresholds.score, "pixel_threshold": thresholds.pixel}
+    return {name: float(np.float32(value)) for name, value in pair.items()}
 
 
 def sha256(data: bytes) -> str:
