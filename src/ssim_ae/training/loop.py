@@ -99,7 +99,7 @@ def learning_rate_at(step: int, settings: Settings) -> float:
 
 def fit(
     network: nn.Module,
-    store: PictureStore,
+    store: PictureStore | Batches,
     held_out: PictureStore,
     settings: Settings,
     run: Path,
@@ -109,6 +109,7 @@ def fit(
 ) -> dict[str, Any]:
     """Train ``network`` in place for ``settings.steps`` steps.
 
+    ``store`` are the pictures, or what draws batches of its own (benchmarks/pretraining).
     Writes ``log.jsonl`` and a resumable state under ``run``. With several processes each takes
     its share of every batch. Returns steps, seconds, patches per second, final and held-out loss,
     contrast (see ``held_out_report``).
@@ -134,7 +135,7 @@ def fit(
             accelerator.scaler.load_state_dict(numbers["scaler"])
     prepared, optimizer = accelerator.prepare(network, optimizer)
     share = settings.batch_size // world
-    batches = Batches(store, settings)
+    batches = store if isinstance(store, Batches) else Batches(store, settings)
 
     def save(step: int, elapsed: float) -> None:
         if main:
