@@ -57,6 +57,7 @@ TIMED = 20  # steps, to find out how many fit into --minutes
 HELD_OUT = 0.04  # share of the worlds
 FROM_HOME = 0.7  # share of the pasted pieces that come from the patch's own world
 FAINTEST = 0.4  # contrast of patches is lowered down to this
+AS_IT_IS = 0.85  # share of the grey patches that get grey defects, of the others that keep colours
 FLIPS = {"p_horizontal_flip": 0.5, "p_vertical_flip": 0.5}
 
 
@@ -95,13 +96,30 @@ class WorldBatches(Batches):
 
         def patches(chosen: Tensor, seed: int) -> Tensor:
             store = Worlds(self.pictures, self.each, chosen)
-            return draw_patches(store, len(chosen), s.tile, s.augment, seed)
+            return draw_patches(store, len(chosen), s.tile, s.augment, seed).contiguous()
 
         pairs, donors = patches(home.repeat(2), seeds[PATCHES]), patches(there, seeds[DONORS])
         clean, donors = recoloured(_more_structured(pairs), donors, rng)
-        clean = _relit(clean, rng)
-        shown, label = corrupt(clean, donors, self.masks, list(TRAINED.values()), rng)
-        return Batch(shown, clean, label)
+        return corrupted(_relit(clean, rng), donors, self.masks, rng)
+
+
+def corrupted(clean: Tensor, donors: Tensor, masks: Tensor, rng: torch.Generator) -> Batch:
+    """Defects on patches, on most grey ones in grey: a grey camera sees no others.
+
+    Some coloured patches become grey, some grey ones get coloured defects.
+    """
+    kinds = list(TRAINED.values())
+    coloured = (clean.amax(1) - clean.amin(1)).amax((1, 2)) > 1e-3
+    grey = coloured ^ (torch.rand(len(clean), generator=rng) < AS_IT_IS)
+    clean[grey] = clean[grey].mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    shown, label = torch.empty_like(clean), clean.new_empty(len(clean), 1, *clean.shape[2:])
+    for part, channels in ((grey, 1), (~grey, 3)):
+        if not bool(part.any()):
+            continue
+        others = donors[part] if channels == 3 else donors[part].mean(1, keepdim=True)
+        found, label[part] = corrupt(clean[part][:, :channels], others, masks, kinds, rng)
+        shown[part] = found.expand(-1, 3, -1, -1)
+    return Batch(shown, clean, label)
 
 
 def recoloured(clean: Tensor, donors: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
