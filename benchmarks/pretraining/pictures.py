@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from boards import board
 from noise import SIDE, Float, Rng, X, Y, log_uniform, white
 from numpy.typing import NDArray
 from objects import colour, thing
@@ -24,6 +25,7 @@ from textures import TEXTURES
 Pixels = NDArray[np.uint8]
 Shoot = Callable[[Rng], Pixels]
 OBJECTS = 0.45  # share of the worlds
+BOARDS = 0.15  # share of the objects
 GREY = 0.5
 
 
@@ -66,7 +68,8 @@ def _texture(rng: Rng) -> Callable[[Rng], Float]:
 
 def _object(rng: Rng) -> Callable[[Rng], Float]:
     """An object, its whole contrast lowered in some worlds."""
-    draw, middle = thing(rng), np.float32(rng.uniform(0.2, 0.8))
+    draw = board(rng) if rng.random() < BOARDS else thing(rng)
+    middle = np.float32(rng.uniform(0.2, 0.8))
     contrast = np.float32(rng.choice([1, 1, rng.uniform(0.15, 1)]))
     return lambda r: middle + contrast * (draw(r) - middle)
 
