@@ -35,6 +35,7 @@ from ssim_ae.training.allocator import keep_freed_memory
 from ssim_ae.training.assemble import network_of
 from ssim_ae.training.checkpoint import STATE, save_weights
 from ssim_ae.training.loop import (
+    Interrupted,
     Progress,
     collapse,
     fit,
@@ -154,6 +155,8 @@ def main() -> None:
         parser.error("--minutes and --steps are above 0, --worlds at least 25, --each at least 2")
     try:
         pretrain(arguments)
+    except Interrupted:
+        sys.exit("stopped: continue with the same options and --resume")
     except SsimAeError as error:
         sys.exit(f"error: {error}")
 
@@ -221,9 +224,12 @@ def fitting(
     few = settings.model_copy(update={"steps": TIMED})
     with tempfile.TemporaryDirectory() as folder:
         accelerator = start_accelerator(few)
-        trial = copy.deepcopy(network)
-        report = fit(trial, batches, held_out, few, Path(folder), accelerator)
-    return max(TIMED, int(minutes * 60 / (report["seconds"] / TIMED)))
+        trial, lines = copy.deepcopy(network), list[Progress]()
+        fit(
+            trial, batches, held_out, few, Path(folder), accelerator, on_progress=lines.append
+        )  # fmt: skip
+    # the last line: the first steps are slower than those that follow
+    return max(TIMED, int(minutes * 60 * lines[-1].patches_per_second / settings.batch_size))
 
 
 def told(line: Progress) -> None:
