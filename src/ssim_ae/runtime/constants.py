@@ -10,7 +10,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 
-from ssim_ae.runtime.metadata import GRAPH_FIELD, fields
+from ssim_ae.protobuf import fields
+from ssim_ae.runtime.metadata import GRAPH_FIELD
 
 INITIALIZER, NAME, RAW, EXTERNAL = 5, 8, 9, 13
 NAMES = ("score_threshold", "pixel_threshold")
