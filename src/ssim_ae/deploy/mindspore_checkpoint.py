@@ -151,8 +151,8 @@ def _tensor_slice(view: memoryview, name: str, tensor: slice) -> _Slice:
         while at < body.stop:  # one number, or several when packed
             length, at = varint(view, at, body.stop)
             dims.append(length)
-        if len(dims) > MOST_AXES:
-            raise ValueError(f"{_named(name)} has more than {MOST_AXES} axes")
+            if len(dims) > MOST_AXES:
+                raise ValueError(f"{_named(name)} has more than {MOST_AXES} axes")
     parts = _once((n, w, b) for n, w, b in fields(view, tensor) if n != DIMS)
     if TYPE not in parts or CONTENT not in parts:
         raise ValueError(f"{_named(name)} lacks its type or its content")
