@@ -1,4 +1,4 @@
-"""The MindSpore half of test_mindspore_checkpoint.py, for an interpreter that has MindSpore.
+"""The MindSpore half of test_zoo_weights.py, for an interpreter that has MindSpore.
 
 In the folder named by the argument it finds ours.ckpt, pictures.npy and settings.json; it leaves
 theirs.ckpt, what both networks answered, and the names that were left over.
