@@ -121,14 +121,14 @@ def measure(name: str, variant: str, steps: int, data: Path, work: Path) -> dict
     )
     if preset == "reference-texture":
         changes |= {"batch_size": 32, "device": "cpu"}
-    kept = training.network_of, objective._more_structured, training.collapse
+    kept = training.new_network, objective._more_structured, training.collapse
     training.collapse = lambda report: None  # a variant that collapses is shown as it is
-    training.network_of = network or kept[0]
+    training.new_network = network or kept[0]
     objective._more_structured = kept[1] if structured else lambda pairs: pairs.chunk(2)[0]
     try:
         run = training.train(dataset, preset, changes=changes, output=work / "run", overwrite=True)
     finally:
-        training.network_of, objective._more_structured, training.collapse = kept
+        training.new_network, objective._more_structured, training.collapse = kept
     metrics = evaluate(run, dataset).metrics
     report = {k: round(run.report[k], 4) for k in ("held_out_loss", "contrast")}
     return {**report, **{k: metrics[k] for k in KEPT}, "seconds": run.report["seconds"]}

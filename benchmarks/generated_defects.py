@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from ssim_ae.config import AugmentSettings
+from ssim_ae.config import PLAIN
 from ssim_ae.data.corruption import TRAINED, UNSEEN, corrupt
 from ssim_ae.data.images import Preparation
 from ssim_ae.data.patches import PictureStore, draw_patches
@@ -21,7 +21,6 @@ from ssim_ae.data.synthetic import make_dataset
 
 SHEET = Path(__file__).parents[1] / "docs" / "generated_defects.jpg"
 SIDE, COLUMNS, LABEL = 96, 6, 70
-PLAIN = AugmentSettings(p_rotate=0, p_horizontal_flip=0, p_vertical_flip=0)
 
 
 def main() -> None:

@@ -31,14 +31,14 @@ from machine import load_result, save_result, sgemm_gflops
 from ssim_ae import evaluate
 from ssim_ae.data.layouts import test_pictures, training_pictures
 from ssim_ae.deploy.onnx import graph_bytes
+from ssim_ae.model.build import inspector_of
 from ssim_ae.model.network import Autoencoder
+from ssim_ae.model.weights import load_weights
 from ssim_ae.runtime.detector import Detector
-from ssim_ae.runtime.engines import ENGINES
 from ssim_ae.runtime.record import Record, read_record, write_detector
-from ssim_ae.training.assemble import inspector_of
-from ssim_ae.training.checkpoint import load_weights
 
 RESULT = Path(__file__).parent / "results" / "inspect_latency.json"
+ENGINES = ("onnxruntime", "openvino")
 ROUNDS = 7
 REST = 0.05  # seconds
 BATCH = 4  # pictures, for throughput

@@ -27,8 +27,8 @@ from ssim_ae.model.inspector import Inspector
 from ssim_ae.model.network import Autoencoder
 from ssim_ae.model.residuals import Residual
 from ssim_ae.model.tiling import TiledReconstruction
+from ssim_ae.model.weights import load_weights
 from ssim_ae.runtime.detector import Detector
-from ssim_ae.training.checkpoint import load_weights
 
 RESULT = Path(__file__).parent / "results" / "preset_choice.json"
 FLIPS = {"augment.p_horizontal_flip": 0.3, "augment.p_vertical_flip": 0.3}

@@ -90,10 +90,10 @@ def training(work: Path) -> dict[str, Any]:
 
 EXPORT = """
 import sys, time
-from ssim_ae.config import load_settings
+from ssim_ae.config_files import load_settings
 from ssim_ae.deploy.onnx import graph_bytes
 from ssim_ae.model.network import Autoencoder
-from ssim_ae.training.assemble import inspector_of
+from ssim_ae.model.build import inspector_of
 s, _ = load_settings(sys.argv[1])
 network = Autoencoder(s.tile, s.channels, s.latent, s.first_layer_channels)
 began = time.perf_counter()

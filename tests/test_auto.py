@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from ssim_ae import Detector, evaluate, train
-from ssim_ae.config import load_settings
+from ssim_ae.config_files import load_settings
 from ssim_ae.data.images import coloured
 from ssim_ae.training.choose import CLEARLY
 from ssim_ae.training.train import third_part

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from ssim_ae.config import ResidualSettings, ResidualTerm, load_settings
+from ssim_ae.config import ResidualSettings, ResidualTerm
+from ssim_ae.config_files import load_settings
 from ssim_ae.model.inspector import Inspector
 from ssim_ae.model.network import Autoencoder, initialize
 from ssim_ae.model.residuals import Residual

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from ssim_ae.errors import InputError
-from ssim_ae.training.checkpoint import load_state, load_weights, save_state, save_weights
+from ssim_ae.model.weights import load_weights, save_weights
+from ssim_ae.training.checkpoint import load_state, save_state
 
 
 def trained() -> tuple[nn.Module, torch.optim.Optimizer]:

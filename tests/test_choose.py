@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from ssim_ae.config import ResidualSettings, load_settings
+from ssim_ae.config import ResidualSettings
+from ssim_ae.config_files import load_settings
 from ssim_ae.data.images import Preparation
 from ssim_ae.data.patches import PictureStore
 from ssim_ae.model.findings import Findings

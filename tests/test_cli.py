@@ -48,7 +48,7 @@ def test_help_and_version_import_nothing_heavy() -> None:
         "assert not heavy, heavy"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for command in ("train", "evaluate", "inspect", "calibrate", "demo"):
+    for command in ("train", "evaluate", "inspect", "calibrate", "export", "doctor", "demo"):
         assert command in done.stdout
     assert "0.1.0" in ssim_ae("--version").stdout
 
@@ -225,6 +225,42 @@ def test_other_bad_input(run: Path, fabric: Path, tmp_path: Path) -> None:
     refused("calibrate", run, fabric, "--false-reject-rate", "2", says="false-reject rate is 2")
     refused("calibrate", run, tmp_path / "none", says="does not exist")
     assert "No such option" in ssim_ae("inspect", run, good, "--outptu", "x", code=2).stderr
+
+
+def test_export_check_and_doctor(run: Path, fabric: Path, tmp_path: Path) -> None:
+    own = tmp_path / "run"
+    shutil.copytree(run, own)
+    hole = next((fabric / "test" / "hole").glob("*.png"))
+    made = ssim_ae("export", own, "--to", "openvino", "--pictures", hole).stdout
+    assert "0 verdicts differ" in made
+    assert "detector.xml" in made
+    found = json.loads(ssim_ae("inspect", own / "exports/detector.xml", hole, "--json").stdout)
+    expected = json.loads(ssim_ae("inspect", own, hole, "--engine", "torch", "--json").stdout)
+    assert found["results"][0]["verdict"] == expected["results"][0]["verdict"]
+    checked = ssim_ae("export", own, "--check", own / "exports/detector.xml", "--json")
+    assert json.loads(checked.stdout)["parity"]["map"] <= 2e-4
+    ckpt = tmp_path / "zoo.ckpt"
+    ssim_ae("export", own, "--to", "ckpt", "--output", ckpt)
+    done = ssim_ae("export", "--from-ckpt", ckpt, "--output", tmp_path / "made")
+    assert "ssim-ae calibrate" in done.stderr
+    refused("export", own, says="say what to do")
+    refused("export", "--to", "onnx", says="say what to do")
+    refused("export", own, "--to", "onnx", "--check", ckpt, says="say what to do")
+    refused("export", "--from-ckpt", ckpt, says="needs --output RUN")
+    refused("export", own, "--to", "coreml", says="known are onnx, openvino, mindir, ckpt")
+    refused("export", own, "--check", tmp_path / "none.xml", says="does not exist")
+    xml = own / "exports" / "detector.xml"
+    beside = json.loads((text := xml.with_name("detector.xml.json")).read_text())
+    beside["record"]["thresholds"]["score"] = 9.0
+    text.write_text(json.dumps(beside))
+    refused("export", own, "--check", xml, says="other thresholds", code=1)
+
+    here = json.loads(ssim_ae("doctor", "--json").stdout)
+    assert here["engines"]["onnxruntime"] is None
+    assert here["training"]["why_not"] is None
+    told = ssim_ae("doctor").stdout
+    for name, reason in here["engines"].items():
+        assert f"{name:22} {'usable' if reason is None else 'no: ' + reason}" in told
 
 
 def test_masks_of_another_size_and_leaks_are_told(run: Path, fabric: Path, tmp_path: Path) -> None:

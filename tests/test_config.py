@@ -4,7 +4,8 @@ import pytest
 import yaml
 
 from ssim_ae import zoo_config
-from ssim_ae.config import PRESETS, Settings, load_settings, save_settings
+from ssim_ae.config import Settings
+from ssim_ae.config_files import PRESETS, load_settings, save_settings
 from ssim_ae.errors import SettingsError
 
 CONFIGS = Path(__file__).parents[1] / "configs"

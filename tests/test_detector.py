@@ -22,7 +22,9 @@ from ssim_ae.config import ResidualSettings, ResidualTerm
 from ssim_ae.data.images import Geometry, read_picture
 from ssim_ae.deploy.onnx import graph_bytes
 from ssim_ae.errors import DetectorError, InputError, PictureError
+from ssim_ae.model.build import inspector_of
 from ssim_ae.model.network import Autoencoder
+from ssim_ae.model.weights import load_weights
 from ssim_ae.runtime.constants import read_constants, replace_constants
 from ssim_ae.runtime.detector import READ_AHEAD, Inspection
 from ssim_ae.runtime.engines import start_engine
@@ -30,8 +32,6 @@ from ssim_ae.runtime.metadata import read_metadata, replace_metadata
 from ssim_ae.runtime.overlay import overlay
 from ssim_ae.runtime.record import KEY, Record, Thresholds, read_record
 from ssim_ae.runtime.regions import find_regions
-from ssim_ae.training.assemble import inspector_of
-from ssim_ae.training.checkpoint import load_weights
 from ssim_ae.training.train import train
 from tests.conftest import TINY
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from ssim_ae.config import CELL, ResidualSettings, load_settings
+from ssim_ae.config import CELL, ResidualSettings
+from ssim_ae.config_files import load_settings
 from ssim_ae.deploy.onnx import graph_bytes
 from ssim_ae.model.filters import mirrored
 from ssim_ae.model.inspector import Inspector

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from ssim_ae.config import Settings, load_settings
+from ssim_ae.config import Settings
+from ssim_ae.config_files import load_settings
 from ssim_ae.data.images import Preparation
 from ssim_ae.data.layouts import training_pictures
 from ssim_ae.data.patches import PictureStore

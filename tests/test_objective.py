@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from ssim_ae.config import load_settings
+from ssim_ae.config_files import load_settings
 from ssim_ae.data.images import Preparation
 from ssim_ae.data.patches import PictureStore
 from ssim_ae.model.findings import Findings

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from ssim_ae.config import load_settings
+from ssim_ae.config_files import load_settings
 from ssim_ae.data.shapes import draw_masks
 from ssim_ae.model.joint import JointNetwork
 from ssim_ae.training.start import load_start

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
 from noise import SIDE, Float, Rng
 from objects import LETTERS, Picture, colour, near
-from PIL import Image, ImageDraw, ImageFont
 
 FINE = 2  # drawn so many times as large, then reduced
 WIDE = 384  # more than a picture, so that it can be moved and turned

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from noise import MIDDLE, SIDE, Float, Rng, log_uniform, turned
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
+
+from noise import MIDDLE, SIDE, Float, Rng, log_uniform, turned
 from textures import TEXTURES, smooth
 
 Outline = Callable[[Float, Float], Float]

@@ -15,11 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
 from boards import board
 from noise import SIDE, Float, Rng, X, Y, log_uniform, white
-from numpy.typing import NDArray
 from objects import colour, thing
-from PIL import Image, ImageFilter
 from textures import TEXTURES
 
 Pixels = NDArray[np.uint8]

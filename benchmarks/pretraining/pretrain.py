@@ -21,19 +21,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pictures import worlds
 from torch import Tensor, nn
 
 import ssim_ae
-from ssim_ae.config import Settings, load_settings, resolved_settings, save_settings
+from pictures import worlds
+from ssim_ae.config import Settings
+from ssim_ae.config_files import load_settings, resolved_settings, save_settings
 from ssim_ae.data.corruption import TRAINED, corrupt
 from ssim_ae.data.patches import PictureStore, batch_seed, draw_patches
 from ssim_ae.errors import SsimAeError
 from ssim_ae.files import require_writable, write_atomically
+from ssim_ae.model.build import network_of
 from ssim_ae.model.joint import JointNetwork
+from ssim_ae.model.weights import save_weights
 from ssim_ae.training.allocator import keep_freed_memory
-from ssim_ae.training.assemble import network_of
-from ssim_ae.training.checkpoint import STATE, save_weights
+from ssim_ae.training.checkpoint import STATE
 from ssim_ae.training.loop import (
     Interrupted,
     Progress,

@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+from scipy import ndimage
+
 from noise import (
     SIDE,
     Float,
@@ -26,7 +28,6 @@ from noise import (
     unit,
     white,
 )
-from scipy import ndimage
 
 Draw = Callable[[Rng], Float]
 # which thread lies on top, one period of the weave: plain, twills, herringbone, basket, satin

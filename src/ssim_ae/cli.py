@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 TRAINING_PACKAGES = {"torch", "accelerate", "onnx", "onnxscript", "safetensors", "psutil"}
 as_json = click.option("--json", "json_", is_flag=True, help="Print one JSON object instead.")
 engine_option = click.option(
-    "--engine", default="onnxruntime", show_default=True, help="onnxruntime or openvino."
+    "--engine", help="Default: the one that RUN's file is for; `ssim-ae doctor` lists them."
 )
 path = click.Path(path_type=Path)
 
@@ -78,7 +78,8 @@ def _fail(message: str, code: int) -> None:
 @click.option("--output", type=path, metavar="RUN", help="Run folder [runs/<dataset>].")
 @click.option("--group", metavar="PATTERN", help="Regular expression on file names: pictures of "
               "one strip or part are held out together.")  # fmt: skip
-@click.option("--init-from", type=path, metavar="RUN", help="Start from another run's weights.")
+@click.option("--init-from", type=path, metavar="RUN", help="Start from another run's weights, or "
+              "a zoo's .ckpt.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Continue an interrupted run.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing run.")
 @as_json
@@ -144,7 +145,7 @@ def train(
 @engine_option
 @as_json
 def evaluate(
-    run: Path, dataset: Path, output: Path | None, maps: bool, engine: str, json_: bool
+    run: Path, dataset: Path, output: Path | None, maps: bool, engine: str | None, json_: bool
 ) -> None:
     """Measure RUN on DATASET's test pictures; writes metrics.json and report.html."""
     result = _evaluate(run, dataset, output, maps, engine, json_)
@@ -165,7 +166,7 @@ def inspect(
     output: Path | None,
     kind: str,
     maps: bool,
-    engine: str,
+    engine: str | None,
     json_: bool,
 ) -> None:
     """Score PICTUREs, or every picture in FOLDERs, and say which are defective."""
@@ -212,6 +213,99 @@ def calibrate(
 
 
 @cli.command()
+@click.argument("run", type=path, required=False)
+@click.option("--to", help="onnx, openvino, mindir or ckpt.")
+@click.option("--precision", default="float32", show_default=True, help="float32, fp16 or int8.")
+@click.option("--output", type=path, metavar="FILE", help="[RUN/exports/detector...]")
+@click.option("--pictures", type=path, multiple=True, metavar="PATH", help="Compare on these too: "
+              "good and defective pictures, or folders of them.")  # fmt: skip
+@click.option("--size", nargs=2, type=int, metavar="HEIGHT WIDTH", help="Of a MindIR.")
+@click.option("--check", type=path, metavar="FILE", help="Compare an export with RUN again.")
+@click.option("--engine", help="With --check: the engine to run FILE on.")
+@click.option("--from-ckpt", type=path, metavar="FILE", help="Make the run --output from a zoo "
+              "checkpoint, without training.")  # fmt: skip
+@click.option("--config", type=path, help="With --from-ckpt: settings, ours or the zoo's.")
+@as_json
+def export(
+    run: Path | None,
+    to: str | None,
+    precision: str,
+    output: Path | None,
+    pictures: tuple[Path, ...],
+    size: tuple[int, int] | None,
+    check: Path | None,
+    engine: str | None,
+    from_ckpt: Path | None,
+    config: Path | None,
+    json_: bool,
+) -> None:
+    """Write RUN's detector for other engines; each file is kept only if it proves equal."""
+    from ssim_ae.errors import InputError
+
+    if [to, check, from_ckpt].count(None) != 2 or (run is None) != (from_ckpt is not None):
+        raise InputError(
+            "say what to do: export RUN --to FORMAT, export RUN --check FILE, or "
+            "export --from-ckpt FILE --output RUN"
+        )
+    if from_ckpt is not None:
+        from ssim_ae.training.from_checkpoint import run_from_checkpoint
+
+        if output is None:
+            raise InputError("--from-ckpt needs --output RUN: the folder to make")
+        notes = run_from_checkpoint(from_ckpt, output, config)
+        if json_:
+            click.echo(json.dumps({"run": str(output), "notes": notes}))
+            return
+        for note in notes:
+            click.echo(f"note: {note}", err=True)
+        click.echo(f"detector: {output / 'detector.onnx'}")
+        return
+    from ssim_ae.deploy import export as exporting
+    from ssim_ae.deploy.parity import BOUNDS
+
+    assert run is not None
+    if check is not None:
+        found = exporting.check(run, check, engine, pictures)
+    else:
+        assert to is not None
+        found = exporting.export(run, to, output, precision, pictures, size)
+    files = [str(file) for file in found.files]
+    if json_:
+        figures = None if found.parity is None else found.parity.__dict__
+        click.echo(json.dumps({"files": files, "precision": found.precision, "parity": figures}))
+        return
+    if found.parity is not None:
+        click.echo(found.parity.table(BOUNDS[found.precision]))
+    click.echo(f"{'equal' if check else 'exported'}: {', '.join(files)}")
+
+
+@cli.command()
+@as_json
+def doctor(json_: bool) -> None:
+    """Say what this machine can do, and why not the rest."""
+    from ssim_ae.runtime.doctor import doctor as examine
+
+    found = examine()
+    if json_:
+        click.echo(json.dumps(found))
+        return
+    click.echo(
+        f"ssim-ae {found['ssim_ae']}, Python {found['python']}, {found['system']}, "
+        f"{found['cores']} cores"
+    )
+    for name, reason in found["engines"].items():
+        click.echo(f"{name:22} {'usable' if reason is None else f'no: {reason}'}")
+    training = found["training"]
+    if training["why_not"]:
+        click.echo(f"{'training':22} no: {training['why_not']}")
+    else:
+        devices = ", ".join(training["devices"])
+        click.echo(f"{'training':22} usable: {devices}, {training['precision_auto']}")
+    for name, reason in found["extras"].items():
+        click.echo(f"{name:22} {'usable' if reason is None else f'no: {reason}'}")
+
+
+@cli.command()
 @click.argument("run", type=path)
 @click.option("--size", nargs=2, type=int, metavar="HEIGHT WIDTH", help="At working size.")
 @as_json
@@ -228,10 +322,10 @@ def benchmark(run: Path, size: tuple[int, int] | None, json_: bool) -> None:
     click.echo(f"{height}x{width}, {tiles}; sgemm {result['sgemm_gflops']} GFLOP/s")
     for name, found in result["engines"].items():
         if "not_usable" in found:
-            click.echo(f"{name:12} not usable: {found['not_usable']}")
+            click.echo(f"{name:27} not usable: {found['not_usable']}")
         else:
             click.echo(
-                f"{name:12} {found['latency_ms']:8.1f} ms a picture, "
+                f"{name:27} {found['latency_ms']:8.1f} ms a picture, "
                 f"{found['pictures_per_second']:.1f} pictures/s in batches, "
                 f"loads in {found['load_ms']:.0f} ms"
             )
@@ -256,7 +350,7 @@ def demo(output: Path, changes: tuple[str, ...], json_: bool) -> None:
     if not json_:
         click.echo(f"fabric with defects: {data}")
     run = _train(data, preset="auto", changes=changes, output=output, overwrite=True, json_=json_)
-    result = _evaluate(run.folder, data, None, False, "onnxruntime", json_)
+    result = _evaluate(run.folder, data, None, False, None, json_)
     if not json_:
         click.echo(f"detector: {run.folder / 'detector.onnx'}")
     _finish_evaluation(result, json_)
@@ -275,7 +369,7 @@ def _train(dataset: Path, json_: bool, **options: Any) -> Any:
 
 
 def _evaluate(
-    run: Path, dataset: Path, output: Path | None, maps: bool, engine: str, json_: bool
+    run: Path, dataset: Path, output: Path | None, maps: bool, engine: str | None, json_: bool
 ) -> Evaluation:
     from tqdm import tqdm
 

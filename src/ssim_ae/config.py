@@ -1,33 +1,11 @@
-"""The settings: one pydantic model, YAML in and out, presets, ``key=value`` changes.
-
-Files in the zoo's own key names load too (see zoo_config). Everything wrong is reported at once.
-"""
+"""The settings: one pydantic model. Where their values come from: ``config_files``."""
 
 from __future__ import annotations
 
-import difflib
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from importlib import resources
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ssim_ae import zoo_config
-from ssim_ae.errors import SettingsError
-from ssim_ae.files import write_atomically
-
-PRESETS = (
-    "auto",
-    "texture",
-    "object",
-    "autoencoder",
-    "fast",
-    "reference-texture",
-    "reference-object",
-)
 CELL = 16  # pixels to one feature at the joint network's bottleneck
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -45,6 +23,9 @@ class AugmentSettings(_Section):
     p_rotate: Probability = 0.3
     p_horizontal_flip: Probability = 0.3
     p_vertical_flip: Probability = 0.3
+
+
+PLAIN = AugmentSettings(p_rotate=0, p_horizontal_flip=0, p_vertical_flip=0)  # patches as they are
 
 
 class ResidualTerm(_Section):
@@ -103,6 +84,9 @@ class Settings(_Section):
     latent: int = Field(100, ge=1, le=4096)
     first_layer_channels: int = Field(32, ge=1, le=512)
     initialization: Literal["xavier", "kaiming"] = "xavier"
+    pretrained: bool = Field(
+        False, description="start from the package's weights, where they fit: the joint network"
+    )
     augment: AugmentSettings = AugmentSettings()
     steps: int = Field(600, ge=1)
     batch_size: int = Field(32, ge=1, le=4096)
@@ -177,175 +161,3 @@ class Settings(_Section):
     @property
     def channels(self) -> int:
         return 1 if self.color == "grey" else 3
-
-
-def preset(name: str) -> dict[str, Any]:
-    """The values of a named preset."""
-    if name not in PRESETS:
-        raise SettingsError(f"preset {name!r} is unknown: {_nearest(name, PRESETS)}")
-    text = resources.files("ssim_ae.presets").joinpath(f"{name}.yaml").read_text()
-    return {"preset": name, **yaml.safe_load(text)}
-
-
-def load_settings(
-    preset_name: str | None = None,
-    file: str | Path | None = None,
-    changes: Sequence[str | tuple[str, Any]] | Mapping[str, Any] = (),
-) -> tuple[Settings, list[str]]:
-    """Settings from a preset or a YAML file, then ``key=value`` changes on top.
-
-    A change is ``key=value`` text, or a pair. A file in the zoo's key names is translated. Returns
-    the settings and a line for every zoo key that does not act here.
-
-    Raises:
-        SettingsError: unreadable file, unknown key (names the nearest), value out of range; the
-            message lists all of them.
-    """
-    notes: list[str] = []
-    problems: list[str] = []
-    values: dict[str, Any] = {}
-    if file is not None:
-        values = _read_yaml(Path(file))
-        if zoo_config.speaks_zoo(values):
-            if preset_name is not None:
-                raise SettingsError(
-                    f"{file} is in the zoo's key names, which choose their own preset: leave "
-                    f"--preset {preset_name} out"
-                )
-            known, notes, problems = zoo_config.translate(values)
-            base = preset(known.pop("preset"))
-            values = _merge(base, known)
-        else:
-            values = _merge(preset(preset_name or str(values.get("preset", "auto"))), values)
-    else:
-        values = preset(preset_name or "auto")
-    for key, value in _pairs(changes, problems):
-        _assign(values, key, value, problems)
-    try:
-        settings = Settings.model_validate(values)
-    except ValidationError as error:
-        problems += [_explain(e) for e in error.errors()]
-    if problems:
-        raise SettingsError("; ".join(problems))
-    return settings, notes
-
-
-def resolved_settings(file: Path) -> Settings:
-    """What ``save_settings`` wrote, by itself: presets may have changed since.
-
-    Raises:
-        SettingsError: unreadable, or not such a file.
-    """
-    try:
-        return Settings.model_validate(_read_yaml(file))
-    except ValidationError as error:
-        raise SettingsError("; ".join(_explain(e) for e in error.errors())) from None
-
-
-def save_settings(settings: Settings, file: Path, version: str) -> None:
-    """Write every setting, resolved, as YAML that ``load_settings`` reads back."""
-    body = yaml.safe_dump(settings.model_dump(), sort_keys=False)
-    write_atomically(file, f"# ssim-ae {version}; every setting, resolved\n{body}".encode())
-
-
-def _read_yaml(file: Path) -> dict[str, Any]:
-    try:
-        documents = list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise SettingsError(f"{file}: cannot be read ({error.strerror}): check the path") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        line = str(error).replace("\n", " ")
-        raise SettingsError(f"{file}: is not YAML ({line}): correct it") from None
-    first = documents[0] if documents else None  # the zoo appends help texts as more documents
-    if not isinstance(first, dict):
-        raise SettingsError(f"{file}: holds no settings: write 'key: value' lines")
-    return {str(k): v for k, v in first.items()}
-
-
-def _merge(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in top.items():
-        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
-            merged[key] = _merge(dict(merged[key]), value)
-        else:
-            merged[key] = value
-    return merged
-
-
-def _pairs(
-    changes: Sequence[str | tuple[str, Any]] | Mapping[str, Any], problems: list[str]
-) -> Iterator[tuple[str, Any]]:
-    if isinstance(changes, Mapping):
-        yield from changes.items()
-        return
-    for text in changes:
-        if not isinstance(text, str):
-            yield text
-            continue
-        key, sign, value = text.partition("=")
-        if not sign:
-            problems.append(f"--set {text!r}: write key=value")
-            continue
-        try:
-            parsed = yaml.safe_load(value)
-            if isinstance(parsed, str):  # YAML 1.1 reads 2e-4 as text; "none" is no YAML word
-                parsed = None if parsed.lower() == "none" else _number(parsed)
-        except (yaml.YAMLError, ValueError, RecursionError):
-            problems.append(f"--set {text!r}: the value is not YAML")
-            continue
-        yield key.strip(), parsed
-
-
-def _number(text: str) -> Any:
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    return number if math.isfinite(number) else text
-
-
-def _assign(values: dict[str, Any], key: str, value: Any, problems: list[str]) -> None:
-    """Set ``a.b.0.c`` inside nested dicts and lists."""
-    *path, last = key.split(".")
-    node: Any = values
-    try:
-        for part in path:
-            if isinstance(node, dict):
-                if node.get(part) is None:
-                    node[part] = {}
-                node = node[part]
-            else:
-                node = node[int(part)]
-        node[last if isinstance(node, dict) else int(last)] = value
-    except (ValueError, IndexError, TypeError):
-        problems.append(f"--set {key}: there is no such place in the settings")
-
-
-def _explain(error: Any) -> str:
-    where = ".".join(str(p) for p in error["loc"])
-    if error["type"] == "extra_forbidden":
-        section: Any = Settings
-        for part in error["loc"][:-1]:
-            section = _section_of(section, part)
-        return f"{where} is no setting: {_nearest(str(error['loc'][-1]), section.model_fields)}"
-    message = error["msg"].removeprefix("Value error, ")
-    if not where:
-        return str(message)
-    return f"{where} is {error['input']!r}: {message[0].lower()}{message[1:]}"
-
-
-_SECTIONS: dict[str, type[BaseModel]] = {
-    "augment": AugmentSettings,
-    "residual": ResidualSettings,
-    "terms": ResidualTerm,
-    "zoo": ZooSettings,
-}
-
-
-def _section_of(section: Any, part: str | int) -> Any:
-    return section if isinstance(part, int) else _SECTIONS[part]
-
-
-def _nearest(name: str, known: Any) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
-    return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"

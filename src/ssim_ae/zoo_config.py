@@ -26,7 +26,7 @@ DIRECT = {
     "percent": "zoo.percent",
     "image_level": "zoo.image_level",
 }
-_CHECKPOINT = "no effect on settings: a MindSpore checkpoint cannot be read; use --init-from RUN"
+_CHECKPOINT = "no effect on settings: name the checkpoint as --init-from FILE.ckpt"
 _CLOUD = "no effect: datasets and runs are local folders; pass them as DATASET and --output"
 _PATH = "no effect: name the dataset as DATASET and the run as --output on the command line"
 _EVAL = "no effect: nothing is evaluated while training, since test pictures must choose nothing"

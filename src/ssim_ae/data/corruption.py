@@ -47,9 +47,12 @@ class Site(NamedTuple):
 
     def mean(self) -> Tensor:
         """Mean of each patch under its mask, ``[n, c, 1, 1]``."""
-        return (self.patches * self.masks).sum((2, 3), keepdim=True) / self.masks.sum(
-            (2, 3), keepdim=True
-        ).clamp(min=1e-3)
+        return self.under(self.patches)
+
+    def under(self, pictures: Tensor) -> Tensor:
+        """Mean under the masks, ``[n, c, h, w]`` -> ``[n, c, 1, 1]``."""
+        size = self.masks.sum((2, 3), keepdim=True).clamp(min=1e-3)
+        return (pictures * self.masks).sum((2, 3), keepdim=True) / size
 
 
 def _paste(s: Site) -> Tensor:
@@ -59,8 +62,7 @@ def _paste(s: Site) -> Tensor:
 
 def _blend(s: Site) -> Tensor:
     """The same, brought to the brightness of its new surroundings."""
-    under = (s.donors * s.masks).sum((2, 3), keepdim=True)
-    return s.donors - under / s.masks.sum((2, 3), keepdim=True).clamp(min=1e-3) + s.mean()
+    return s.donors - s.under(s.donors) + s.mean()
 
 
 def _brightness(s: Site) -> Tensor:
@@ -156,6 +158,7 @@ TRAINED: dict[str, Fill] = {
     "soften": _soften,
     "missing": _missing,
 }
+WHOLLY = (_warp,)  # put in at full strength: fades out towards the mask's edge by itself
 UNSEEN: dict[str, Fill] = {
     "smear": _smear,
     "dent": _dent,
@@ -195,7 +198,7 @@ def corrupt(
             site = Site(out[chosen], pieces, shapes, rng)
             strength = shapes * site.uniform(0.5, 1.0)
             filled = fill(site)
-            if fill is _warp:
+            if fill in WHOLLY:
                 strength = (shapes > 0).to(torch.float32)
             out[chosen] = (site.patches + (filled - site.patches) * strength).clamp(0, 1)
     change = F.avg_pool2d((out - clean).abs().amax(1, keepdim=True), 3, 1, 1)

@@ -16,7 +16,8 @@ MASKS = 1024
 def draw_masks(side: int, seed: int, count: int = MASKS) -> Tensor:
     """``count`` soft shapes about the middle of a canvas, uint8 ``[count, side, side]``.
 
-    A third each of irregular blobs, of ellipses and rectangles, of scratches; 4 to 100 pixels.
+    A third each of irregular blobs, of ellipses and rectangles, of scratches; from 4 pixels to the
+    side of the canvas, scratches up to 120.
     """
     rng = np.random.default_rng(seed)
     return torch.from_numpy(np.stack([_shape(rng, side, i % 3) for i in range(count)]))

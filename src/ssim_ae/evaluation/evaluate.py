@@ -62,7 +62,7 @@ def evaluate(
     dataset: str | Path,
     output: str | Path | None = None,
     maps: bool = False,
-    engine: str = "onnxruntime",
+    engine: str | None = None,
     on_picture: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
     """Measure a run's detector on a dataset's test pictures and write metrics.json, report.html.
@@ -73,7 +73,7 @@ def evaluate(
         output: ``evaluation`` inside the run (or beside the file) by default.
         maps: also write float TIFF maps at original size, in the layout that MVTec's evaluation
             script reads (maps/<dataset>/test/<defect>/<stem>.tiff).
-        engine: see ``runtime.engines``.
+        engine: see ``runtime.engines``; the control runs on ONNX Runtime.
         on_picture: called with (done, total).
 
     Metrics are computed at working size; ground truth is brought there with the picture.
@@ -89,7 +89,7 @@ def evaluate(
     folder = Path(output) if output is not None else detector.file.parent / "evaluation"
     require_writable(folder)
     control_file = detector_file(run).parent / CONTROL
-    control = Detector.load(control_file, engine) if control_file.is_file() else None
+    control = Detector.load(control_file) if control_file.is_file() else None
     notes = _leaks(detector, pictures)
 
     tally = _Tally()

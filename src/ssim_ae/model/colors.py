@@ -21,7 +21,7 @@ RAREST = 1e-7  # density below which rarer makes no difference
 
 
 class ColorRarity(nn.Module):
-    """-log density of the local colour; counted with ``count``, then ``settle``.
+    """-log density of the local colour; counted with ``counted``, then ``settle``.
 
     Picture ``[n, c, h, w]`` in 0..1 -> ``[n, h, w]``, in nats, larger = rarer.
     """
@@ -42,11 +42,10 @@ class ColorRarity(nn.Module):
         low = low.to(torch.int64)
         total = torch.zeros((), device=picture.device)
         for corner in itertools.product((0, 1), repeat=self.channels):  # linear between bins
-            index = torch.zeros_like(low[:, 0])
             weight = torch.ones_like(part[:, 0])
             for channel, up in enumerate(corner):
-                index = index * self.levels + low[:, channel] + up
                 weight = weight * (part[:, channel] if up else 1 - part[:, channel])
+            index = self._index([low[:, i] + up for i, up in enumerate(corner)])
             found = self.rarity.index_select(0, index.reshape(-1)).reshape(index.shape)
             total = total + weight * found
         return enlarged(total[:, None], 2)[:, 0, :h, :w]
@@ -59,10 +58,15 @@ class ColorRarity(nn.Module):
     def counted(self, picture: Tensor) -> Tensor:
         """How many of the local colours fall into each bin, float64 ``[levels ** channels]``."""
         bins = (self._positions(picture) + 0.5).floor().clamp(0, self.levels - 1).to(torch.int64)
-        index = torch.zeros_like(bins[:, 0])
-        for channel in range(self.channels):
-            index = index * self.levels + bins[:, channel]
+        index = self._index(list(bins.unbind(1)))
         return torch.bincount(index.reshape(-1), minlength=self.rarity.numel()).double()
+
+    def _index(self, bins: list[Tensor]) -> Tensor:
+        """Place in the table of the bins along each channel."""
+        index = bins[0]
+        for along in bins[1:]:
+            index = index * self.levels + along
+        return index
 
     def settle(self, counts: Tensor) -> None:
         """Take over the counts of all good pictures."""

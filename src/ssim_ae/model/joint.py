@@ -62,9 +62,10 @@ class JointNetwork(nn.Module):
         self.segment2 = _layer(c4 + 2 * c2, c2)
         self.segment1 = nn.Sequential(_layer(c2 + 2 * c1, f, 1), _layer(f, f))
         self.logit = nn.Conv2d(f, 1, 3, 1, 1)
+        assert self.logit.bias is not None
+        nn.init.constant_(self.logit.bias, PRIOR)
         self.colors = ColorRarity(channels)  # counted before training; on whole pictures only
         self.channels = channels
-        nn.init.constant_(self.logit.bias, PRIOR)  # type: ignore[arg-type]
 
     def forward(self, picture: Tensor) -> Findings:
         f1 = self.encode1(picture)

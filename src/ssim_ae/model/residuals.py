@@ -1,12 +1,13 @@
 """Residuals: maps of difference between a picture and its reconstruction, and their combination.
 
-A new kind is a function ``(picture, findings, *windows) -> map``, one line in ``KINDS``, its
-windows and its reach. All of them run inside the exported graph, at any height and width.
+A new kind is a function ``(picture, findings, *windows) -> map`` and one line in ``KINDS``. All of
+them run inside the exported graph, at any height and width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,29 +21,6 @@ from ssim_ae.model.ssim import C1, C2
 C_GRADIENT = 0.0026  # the constant of gradient-magnitude similarity (170 on a scale of 255^2)
 SCALES = 3  # gradients are compared at 1/2, 1/4 and 1/8 of the size
 BAND = 6.0  # coarse end of the band over its fine end
-
-
-def windows_of(term: ResidualTerm) -> list[Tensor]:
-    """1-D windows of a term, float32 ``[k]`` each; those of half-size kinds at half size."""
-    if term.sigma is None:
-        return [torch.full((term.window,), 1 / term.window)]
-    if term.kind == "gradient":
-        return [gaussian_taps(term.sigma / 2)]
-    if term.kind == "band":
-        return [gaussian_taps(term.sigma / 2), gaussian_taps(BAND * term.sigma / 2)]
-    return [gaussian_taps(term.sigma)]
-
-
-def reach_of(term: ResidualTerm) -> int:
-    """How far around a pixel the value of its term looks, pixels; an upper bound."""
-    radii = [len(window) // 2 for window in windows_of(term)]
-    if term.kind in ("l1", "head", "rarity"):
-        return 0
-    if term.kind == "ssim":
-        return radii[0]
-    if term.kind == "gradient":  # a Sobel and a bilinear neighbour at the coarsest scale
-        return 2 * radii[0] + (2 << SCALES) + 4
-    return 2 * (2 * radii[0] + radii[1]) + 4  # the band: blurred, band-passed, blurred
 
 
 def ssim_residual(picture: Tensor, found: Findings, taps: Tensor) -> Tensor:
@@ -76,7 +54,7 @@ def gradient_residual(picture: Tensor, found: Findings, taps: Tensor) -> Tensor:
     """
     h, w = picture.shape[2:]
     x, y = mirrored(picture, 1 << SCALES), mirrored(found.reconstruction, 1 << SCALES)
-    total = torch.zeros(())
+    total = torch.zeros((), device=picture.device)
     for scale in range(SCALES):
         x, y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
         a, b = gradient_magnitude(x), gradient_magnitude(y)
@@ -121,14 +99,52 @@ def rarity_residual(picture: Tensor, found: Findings, taps: Tensor) -> Tensor:
     return found.rarity
 
 
-KINDS: dict[str, Callable[..., Tensor]] = {
-    "ssim": ssim_residual,
-    "l1": l1_residual,
-    "gradient": gradient_residual,
-    "band": band_residual,
-    "head": head_residual,
-    "rarity": rarity_residual,
+class Kind(NamedTuple):
+    """A kind of residual: its function, its 1-D windows, and from their radii how far around a
+    pixel its value looks, pixels (an upper bound)."""
+
+    residual: Callable[..., Tensor]
+    windows: Callable[[ResidualTerm], list[Tensor]]
+    reach: Callable[..., int]
+
+
+def _own_window(term: ResidualTerm) -> list[Tensor]:
+    return [_uniform(term) if term.sigma is None else gaussian_taps(term.sigma)]
+
+
+def _half_size(term: ResidualTerm) -> list[Tensor]:
+    return [_uniform(term) if term.sigma is None else gaussian_taps(term.sigma / 2)]
+
+
+def _band_ends(term: ResidualTerm) -> list[Tensor]:
+    assert term.sigma is not None  # settings of a band without it are refused
+    return [gaussian_taps(term.sigma / 2), gaussian_taps(BAND * term.sigma / 2)]
+
+
+def _uniform(term: ResidualTerm) -> Tensor:
+    return torch.full((term.window,), 1 / term.window)
+
+
+KINDS: dict[str, Kind] = {
+    "ssim": Kind(ssim_residual, _own_window, lambda radius: radius),
+    "l1": Kind(l1_residual, _own_window, lambda radius: 0),
+    # a Sobel and a bilinear neighbour at the coarsest scale
+    "gradient": Kind(gradient_residual, _half_size, lambda radius: 2 * radius + (2 << SCALES) + 4),
+    # blurred, band-passed, blurred
+    "band": Kind(band_residual, _band_ends, lambda fine, wide: 2 * (2 * fine + wide) + 4),
+    "head": Kind(head_residual, _own_window, lambda radius: 0),
+    "rarity": Kind(rarity_residual, _own_window, lambda radius: 0),
 }
+
+
+def windows_of(term: ResidualTerm) -> list[Tensor]:
+    """1-D windows of a term, float32 ``[k]`` each; those of half-size kinds at half size."""
+    return KINDS[term.kind].windows(term)
+
+
+def reach_of(term: ResidualTerm) -> int:
+    """How far around a pixel the value of its term looks, pixels; an upper bound."""
+    return KINDS[term.kind].reach(*(len(window) // 2 for window in windows_of(term)))
 
 
 class Residual(nn.Module):
@@ -159,7 +175,7 @@ class Residual(nn.Module):
         maps = []
         for i, term in enumerate(self.settings.terms):
             windows = [self.get_buffer(f"taps{i}_{j}") for j in range(len(windows_of(term)))]
-            maps.append(KINDS[term.kind](picture, found, *windows))
+            maps.append(KINDS[term.kind].residual(picture, found, *windows))
         return maps
 
     def forward(self, picture: Tensor, found: Findings) -> Tensor:

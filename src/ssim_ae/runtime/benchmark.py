@@ -11,21 +11,21 @@ import numpy as np
 
 from ssim_ae.errors import SsimAeError
 from ssim_ae.runtime.detector import Detector
-from ssim_ae.runtime.engines import ENGINES
+from ssim_ae.runtime.engines import ENGINES, OF_SUFFIX
 
 ROUNDS = 7
 PICTURES = 4  # of a batch, for throughput
 
 
 def benchmark(run: str | Path, size: tuple[int, int] | None = None) -> dict[str, Any]:
-    """Milliseconds per picture for each engine that starts here.
+    """Milliseconds per picture for each engine that starts here, and for each export of the run.
 
     Args:
         run: run folder or detector.onnx.
         size: (height, width) at working size; by default the square that the settings give.
 
     Returns ``size``, ``tiles`` (1: the network takes a picture as a whole), ``sgemm_gflops``
-    (NumPy, 1024x1024 float32) and per engine ``load_ms``, ``latency_ms`` (one picture),
+    (NumPy, 1024x1024 float32) and per engine or export ``load_ms``, ``latency_ms`` (one picture),
     ``pictures_per_second`` (batches of 4), or the one line why it is not usable. Noise stands in
     for pictures: the time does not depend on them.
     """
@@ -39,10 +39,13 @@ def benchmark(run: str | Path, size: tuple[int, int] | None = None) -> dict[str,
     )
     engines: dict[str, Any] = {}
     running: dict[str, Detector] = {}
-    for name in ENGINES:
+    exports = sorted((first.file.parent / "exports").glob("detector*"))
+    ways: list[tuple[str, Path, str | None]] = [(name, first.file, name) for name in ENGINES]
+    ways += [(f"exports/{f.name}", f, None) for f in exports if f.suffix in OF_SUFFIX]
+    for name, file, engine in ways:
         began = time.perf_counter()
         try:
-            running[name] = Detector.load(run, name)
+            running[name] = Detector.load(file, engine)
         except SsimAeError as error:
             engines[name] = {"not_usable": str(error)}
             continue

@@ -20,7 +20,8 @@ from PIL import Image
 from ssim_ae.data.images import Geometry, Map, Pixels, read_picture, to_pixels
 from ssim_ae.errors import DetectorError, PictureError
 from ssim_ae.runtime.blocks import Tiling, run_in_blocks
-from ssim_ae.runtime.engines import Engine, start_engine
+from ssim_ae.runtime.engines import OF_SUFFIX, Engine, start_engine
+from ssim_ae.runtime.exported import read_sidecar
 from ssim_ae.runtime.record import Record, Thresholds, read_record, sha256
 from ssim_ae.runtime.regions import Region, find_regions
 
@@ -79,22 +80,26 @@ class Detector:
 
     @classmethod
     def load(
-        cls, run: str | Path, engine: str = "onnxruntime", threads: int | None = None
+        cls, run: str | Path, engine: str | None = None, threads: int | None = None
     ) -> Detector:
-        """Load from a run folder or a file.
+        """Load from a run folder, a detector.onnx or an exported .xml or .mindir.
+
+        ``engine``: a name in ``engines.ENGINES``; None takes the one that the file is for.
 
         Raises:
             DetectorError: missing, damaged, another ONNX file, a newer format.
-            InputError: the engine is unknown or not installed.
+            InputError: the engine is unknown, not installed, or takes no such file.
         """
         file = detector_file(run)
         try:
             data = file.read_bytes()
         except OSError as error:
             raise DetectorError(f"{file}: cannot be read ({error.strerror})") from None
-        record = read_record(data, file)
+        exported = OF_SUFFIX.get(file.suffix, "onnxruntime") != "onnxruntime"
+        record = read_sidecar(file).record if exported else read_record(data, file)
         try:
-            return cls(record, start_engine(engine, data, threads), sha256(data), file)
+            started = start_engine(engine, file, data, record, threads)
+            return cls(record, started, sha256(data), file)
         except DetectorError as error:
             raise DetectorError(f"{file}: {error}: copy it again, or train anew") from None
 

@@ -1,93 +1,102 @@
-"""Engines that run the inspection graph; each is imported only when asked for."""
+"""Engines that run an inspection graph; each is imported only when asked for."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
+from numpy.typing import NDArray
 
 from ssim_ae.data.images import Map, Pixels
-from ssim_ae.errors import DetectorError, InputError, SsimAeError
+from ssim_ae.errors import InputError
 
-ENGINES = ("onnxruntime", "openvino")
+if TYPE_CHECKING:
+    from ssim_ae.runtime.record import Record
+
+# by name: what they are, and how to install what they need
+ENGINES = {
+    "onnxruntime": "on the CPU; part of the base package",
+    "onnxruntime:cuda": "on an NVIDIA GPU: pip install onnxruntime-gpu instead of onnxruntime",
+    "onnxruntime:tensorrt": "on an NVIDIA GPU: pip install onnxruntime-gpu and tensorrt",
+    "onnxruntime:cann": "on an Ascend NPU: pip install onnxruntime-cann instead of onnxruntime",
+    "onnxruntime:openvino": "on Intel devices: pip install onnxruntime-openvino instead",
+    "onnxruntime:coreml": "on Apple devices; part of onnxruntime for macOS",
+    "openvino": "on the CPU: pip install 'ssim-ae[openvino]'",
+    "torch": "on the GPU or CPU, from a run's weights: pip install 'ssim-ae[train]'",
+    "mindspore": "of an exported .mindir: pip install 'ssim-ae[mindspore]'",
+}
+OF_SUFFIX = {".onnx": "onnxruntime", ".xml": "openvino", ".mindir": "mindspore"}
 
 
 class Engine(Protocol):
-    """uint8 ``[n, h, w(, 3)]`` -> anomaly maps float32 ``[n, h, w]``, scores float32 ``[n]``."""
+    """Runs a graph whose outputs are those of ``model.inspector.Inspected``."""
 
     name: str
 
-    def run(self, batch: Pixels) -> tuple[Map, Map]: ...
-
-
-class OnnxRuntime:
-    """ONNX Runtime on the CPU; ``threads`` None lets it take every core."""
-
-    name = "onnxruntime"
-
-    def __init__(self, graph: bytes, threads: int | None = None) -> None:
-        import onnxruntime as ort
-
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        try:
-            self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its exception types are no public classes
-            reason = str(error).splitlines()[0]
-            raise DetectorError(f"ONNX Runtime refuses the graph ({reason})") from None
-
     def run(self, batch: Pixels) -> tuple[Map, Map]:
-        try:
-            maps, scores = self._session.run(["anomaly_map", "score"], {"image": batch})
-        except Exception as error:
-            reason = str(error).splitlines()[0]
-            raise SsimAeError(
-                f"ONNX Runtime failed on {batch.shape} ({reason}): free memory, or use smaller "
-                "pictures"
-            ) from None
-        return np.asarray(maps), np.asarray(scores)
+        """uint8 ``[n, h, w(, 3)]`` -> anomaly maps float32 ``[n, h, w]``, scores float32 ``[n]``.
+
+        Raises:
+            SsimAeError: the engine failed on this batch.
+        """
+        ...
+
+    def outputs(self, batch: Pixels) -> dict[str, NDArray[Any]]:
+        """All outputs of the graph, by name; old detectors have no ``mask`` and ``defective``."""
+        ...
 
 
-class OpenVino:
-    """OpenVINO on the CPU."""
-
-    name = "openvino"
-
-    def __init__(self, graph: bytes, threads: int | None = None) -> None:
-        try:
-            import openvino as ov
-        except ImportError:
-            raise InputError("openvino is not installed: pip install openvino") from None
-        core = ov.Core()
-        # f32: CPUs with bf16 units would otherwise give other maps than those calibrated on
-        options: dict[str, object] = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": "f32",
-        }
-        if threads is not None:
-            options["INFERENCE_NUM_THREADS"] = threads
-        try:
-            self._model = core.compile_model(core.read_model(graph), "CPU", options)
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise DetectorError(f"OpenVINO refuses the graph ({reason})") from None
-
-    def run(self, batch: Pixels) -> tuple[Map, Map]:
-        result = self._model([batch])
-        return np.array(result["anomaly_map"]), np.array(result["score"])
-
-
-def start_engine(name: str, graph: bytes, threads: int | None = None) -> Engine:
-    """Start an engine by its name.
+def start_engine(
+    name: str | None, file: Path, graph: bytes, record: Record, threads: int | None = None
+) -> Engine:
+    """Start an engine by its name; None: the one that the file's suffix speaks for.
 
     Raises:
-        InputError: unknown, or not installed.
+        InputError: unknown, not installed, or not for files of this kind.
         DetectorError: it refuses the graph.
     """
-    if name == "onnxruntime":
-        return OnnxRuntime(graph, threads)
+    of_file = OF_SUFFIX.get(file.suffix, "onnxruntime")
+    name = name or of_file
+    if name not in ENGINES:
+        raise InputError(f"engine {name!r} is unknown: known are {', '.join(ENGINES)}")
+    if name != of_file and (of_file != "onnxruntime" or name == "mindspore"):
+        takes = ", ".join(s for s, e in OF_SUFFIX.items() if e == name) or ".onnx"
+        raise InputError(
+            f"{file}: engine {name} takes no {file.suffix} file, but {takes}: leave --engine out, "
+            "or `ssim-ae export` the run for it"
+        )
+    reason = why_not(name)
+    if reason is not None:
+        raise InputError(f"engine {name} is not to be had: {reason}")
     if name == "openvino":
-        return OpenVino(graph, threads)
-    raise InputError(f"engine {name!r} is unknown: known are {', '.join(ENGINES)}")
+        from ssim_ae.runtime.openvino_engine import OpenVino
+
+        return OpenVino(graph, file.with_suffix(".bin") if of_file == name else None, threads)
+    if name == "torch":
+        from ssim_ae.runtime.torch_engine import Torch
+
+        return Torch(file, record)
+    if name == "mindspore":
+        from ssim_ae.runtime.exported import read_sidecar
+        from ssim_ae.runtime.mindspore_engine import MindSpore
+
+        beside = read_sidecar(file)
+        return MindSpore(file, beside.picture, beside.outputs, threads)
+    from ssim_ae.runtime.onnxruntime_engine import OnnxRuntime
+
+    return OnnxRuntime(graph, name, threads)
+
+
+def why_not(name: str) -> str | None:
+    """Why an engine cannot run here, in one line with the cure; None when it can."""
+    package = name.partition(":")[0]
+    if find_spec(package) is None:
+        return f"{package} is not installed; {ENGINES[name]}"
+    if package == "onnxruntime":
+        from ssim_ae.runtime.onnxruntime_engine import missing_provider
+
+        return missing_provider(name)
+    if package == "torch" and find_spec("safetensors") is None:
+        return f"safetensors is not installed; {ENGINES[name]}"
+    return None

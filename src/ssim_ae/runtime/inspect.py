@@ -47,7 +47,7 @@ def inspect_pictures(
     output: Path | None,
     kind: str,
     maps: bool,
-    engine: str,
+    engine: str | None,
     show: Callable[[str], None],
     complain: Callable[[str], None],
 ) -> dict[str, Any]:

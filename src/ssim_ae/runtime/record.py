@@ -56,6 +56,7 @@ class Record(BaseModel):
     trained_on: list[str] = Field(default=[], description="fingerprints of the training pictures")
     chosen_on: list[str] = Field(default=[], description="... of those that weighed the maps")
     warnings: list[str] = []
+    precision: str = Field(default="float32", description="of the graph: float32, fp16 or int8")
 
     @property
     def seen(self) -> set[str]:
@@ -115,7 +116,24 @@ def write_detector(graph: bytes, record: Record, file: Path) -> None:
     """Graph and record as one file, atomically; the graph's own thresholds become the record's."""
     if record.thresholds is not None:
         graph = replace_constants(graph, constants_of(record.thresholds))
-    write_atomically(file, replace_metadata(graph, {KEY: record.model_dump_json()}))
+    write_atomically(
+        file, replace_metadata(graph, {KEY: record.model_dump_json(), **plain(record)})
+    )
+
+
+def plain(record: Record) -> dict[str, str]:
+    """What clients in other languages need of the record, as single words beside it."""
+    s = record.settings
+    words = {
+        "color": s.color,
+        "resize": str(s.resize or "none"),
+        "centre_crop": str(s.centre_crop or "none"),
+        "smallest": str(s.tile),
+        "licence": "of the weights: whoever trained them decides; made with ssim-ae (Apache-2.0)",
+    }
+    if record.thresholds is not None:
+        words |= {name: repr(value) for name, value in constants_of(record.thresholds).items()}
+    return words
 
 
 def constants_of(thresholds: Thresholds) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""From settings to a network, and from a trained network to the files of a run."""
+"""From a trained network to the files of a run."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from ssim_ae.config import ResidualSettings, Settings
 from ssim_ae.data.patches import PictureStore
 from ssim_ae.deploy.onnx import graph_bytes
 from ssim_ae.files import write_atomically
+from ssim_ae.model.build import inspector_of, on_whole_pictures
 from ssim_ae.model.inspector import Inspector, MedianGrey
-from ssim_ae.model.joint import JointNetwork, WholePicture
-from ssim_ae.model.network import Autoencoder, initialize
+from ssim_ae.model.joint import JointNetwork
 from ssim_ae.model.residuals import Residual
-from ssim_ae.model.tiling import BlendedFeatures, TiledReconstruction
+from ssim_ae.model.weights import WEIGHTS, save_weights
 from ssim_ae.runtime.record import Record, sha256, write_detector
-from ssim_ae.training.checkpoint import WEIGHTS, save_weights
 from ssim_ae.training.choose import choose, normalised
 from ssim_ae.training.zoo_thresholds import zoo_scales
 
@@ -28,16 +27,6 @@ COUNTED_ROWS = 1024  # of a large picture, at a time
 CONTROL = ResidualSettings.model_validate(
     {"terms": [{"kind": "gradient", "sigma": 3}, {"kind": "band", "sigma": 2}]}
 )
-
-
-def network_of(settings: Settings) -> nn.Module:
-    """The network of the settings, its weights not yet trained."""
-    channels, latent, width = settings.channels, settings.latent, settings.first_layer_channels
-    if settings.network == "joint":
-        return JointNetwork(channels, latent, width)
-    network = Autoencoder(settings.tile, channels, latent, width)
-    initialize(network, settings.initialization)
-    return network
 
 
 @torch.inference_mode()
@@ -54,21 +43,6 @@ def count_colors(network: nn.Module, store: PictureStore) -> None:
     network.colors.settle(counts)
 
 
-def on_whole_pictures(network: nn.Module, settings: Settings) -> nn.Module:
-    """A trained network as a module that takes pictures of any size."""
-    if isinstance(network, JointNetwork):
-        return WholePicture(network)
-    assert isinstance(network, Autoencoder)
-    if settings.blend == "features":
-        return BlendedFeatures(network, settings.stride)
-    return TiledReconstruction(network, settings.tile, settings.stride)
-
-
-def inspector_of(network: nn.Module, settings: Settings) -> Inspector:
-    """The one inspection graph of a trained network."""
-    return Inspector(on_whole_pictures(network, settings), Residual(settings.residual)).eval()
-
-
 def write_run(
     network: nn.Module,
     settings: Settings,
@@ -78,7 +52,10 @@ def write_run(
     seen_by: dict[str, list[str]],
     warning: str | None,
 ) -> None:
-    """Weights, exported graph and the control without a model; thresholds still missing."""
+    """Weights, exported graph and the control without a model; thresholds still missing.
+
+    ``store``: pictures trained on; ``held_out``: those that say what good maps are like.
+    """
     residual = control = settings.residual
     whole = on_whole_pictures(network, settings)
     if settings.zoo is not None:
@@ -93,6 +70,19 @@ def write_run(
             choice = {"residual": all_terms, "candidates": table}
             body = json.dumps(choice, indent=1, allow_nan=False) + "\n"
             write_atomically(run / "choice.json", body.encode())
+    write_files(network, settings, residual, control, run, seen_by, warning)
+
+
+def write_files(
+    network: nn.Module,
+    settings: Settings,
+    residual: ResidualSettings,
+    control: ResidualSettings,
+    run: Path,
+    seen_by: dict[str, list[str]],
+    warning: str | None,
+) -> None:
+    """Weights, the graph with ``residual``, and the one without a model with ``control``."""
     settings = settings.model_copy(update={"residual": residual})
     inspector = inspector_of(network, settings)
     save_weights(network, run / WEIGHTS)

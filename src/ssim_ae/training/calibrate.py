@@ -113,6 +113,11 @@ def calibrate(
     if not 0 < false_reject_rate < 1:
         raise InputError(f"false-reject rate is {false_reject_rate}: give a share, such as 0.01")
     detector = Detector.load(run)
+    if detector.file.suffix in (".xml", ".mindir"):
+        raise InputError(
+            f"{detector.file}: an exported detector keeps its thresholds: calibrate the run and "
+            "export it again"
+        )
     files = training_pictures(Path(dataset))
     seen = detector.record.seen
     fresh = [f for f in files if picture_fingerprint(f) not in seen]

@@ -1,4 +1,4 @@
-"""Resumable training state and weights: safetensors with JSON in the header, replaced atomically.
+"""Resumable training state: safetensors with JSON in the header, replaced atomically.
 
 One file holds both, so a crash never leaves weights of one step beside numbers of another.
 """
@@ -10,46 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from ssim_ae.errors import InputError
 from ssim_ae.files import write_atomically
+from ssim_ae.model.weights import plain, read_tensors
 
-WEIGHTS = "model.safetensors"
 STATE = "checkpoints/state.safetensors"
-
-
-def save_weights(network: nn.Module, file: Path) -> None:
-    """The network's weights, contiguous, under their state-dict names."""
-    write_atomically(file, save(_plain(network.state_dict())))
-
-
-def load_weights(network: nn.Module, file: Path) -> list[str]:
-    """Load the layers that fit; returns the names of those that do not.
-
-    Raises:
-        InputError: unreadable file, or no layer fits.
-    """
-    found, _ = _read(file)
-    own = network.state_dict()
-    fitting = {k: v for k, v in found.items() if k in own and v.shape == own[k].shape}
-    if not fitting:
-        raise InputError(f"{file}: no layer fits this network: train with the same settings")
-    network.load_state_dict(fitting, strict=False)
-    return sorted(
-        f"{k} {list(found[k].shape) if k in found else 'missing'} for {list(own[k].shape)}"
-        for k in own
-        if k not in fitting
-    )
 
 
 def save_state(
     network: nn.Module, optimizer: torch.optim.Optimizer, numbers: dict[str, Any], file: Path
 ) -> None:
     """Weights, optimizer moments and JSON numbers of one training step."""
-    tensors = {f"network.{k}": v for k, v in _plain(network.state_dict()).items()}
+    tensors = {f"network.{k}": v for k, v in plain(network.state_dict()).items()}
     for index, state in optimizer.state_dict()["state"].items():
         for key, value in state.items():
             tensors[f"optimizer.{index}.{key}"] = value.detach().cpu().contiguous()
@@ -62,7 +37,7 @@ def load_state(network: nn.Module, optimizer: torch.optim.Optimizer, file: Path)
     Raises:
         InputError: missing, truncated or of another network.
     """
-    tensors, metadata = _read(file)
+    tensors, metadata = read_tensors(file)
     weights = {k[8:]: v for k, v in tensors.items() if k.startswith("network.")}
     moments: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
@@ -85,18 +60,3 @@ def load_state(network: nn.Module, optimizer: torch.optim.Optimizer, file: Path)
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": moments, "param_groups": groups})
     return numbers
-
-
-def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
-        with safe_open(file, "pt") as content:
-            tensors = {k: content.get_tensor(k) for k in content.keys()}  # noqa: SIM118
-            return tensors, content.metadata() or {}
-    except FileNotFoundError:
-        raise InputError(f"{file}: does not exist: name a run that has trained") from None
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{file}: is damaged ({error}): use another run") from None
-
-
-def _plain(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {k: v.detach().cpu().contiguous() for k, v in state.items()}

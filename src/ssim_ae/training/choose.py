@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ssim_ae import value_bins
-from ssim_ae.config import AugmentSettings, ResidualSettings
+from ssim_ae.config import PLAIN, ResidualSettings
 from ssim_ae.data.corruption import UNSEEN, corrupt
 from ssim_ae.data.patches import PictureStore, batch_seed, draw_patches
 from ssim_ae.data.shapes import draw_masks
@@ -28,7 +28,6 @@ from ssim_ae.model.residuals import Residual
 PICTURES = 64  # half of them get defects
 MASKS = 256
 SIDE = 512  # largest crop that is looked at, pixels
-PLAIN = AugmentSettings(p_rotate=0, p_horizontal_flip=0, p_vertical_flip=0)
 TAIL = 0.001  # share of good pixels beyond one unit of a map
 # weights beside the head's 1: each of the two filters, the rarity of the colour; the last blur
 FILTERS, RARITY, SMOOTHING = (0.0, 0.5, 1.0, 2.0), (0.0, 0.25, 0.5, 1.0), (None, 2.0)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from ssim_ae.config import AugmentSettings, Settings
+from ssim_ae.config import PLAIN, Settings
 from ssim_ae.data.patches import PictureStore, batch_seed, draw_patches
 from ssim_ae.errors import InputError, SsimAeError
 from ssim_ae.files import write_atomically, writing
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 LOG_EVERY = 10  # steps
 CHECKPOINT_EVERY = 60.0  # seconds
 HELD_OUT_PATCHES = 32
-PLAIN = AugmentSettings(p_rotate=0, p_horizontal_flip=0, p_vertical_flip=0)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""Weights to start from: the joint network pretrained on procedural pictures.
+"""Weights to start from: another run's, a zoo checkpoint's, or those in the package.
 
-The file in the package holds the RGB network of the presets (latent 64, first layer 16 wide) in
-float16; benchmarks/pretraining made it. A grey network is derived from it.
+Those in the package are the joint network's (RGB, latent 64, first layer 16 wide, float16), trained
+on procedural pictures by benchmarks/pretraining. A grey network is derived from them.
 """
 
 from __future__ import annotations
@@ -11,16 +11,30 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
+from ssim_ae.config import Settings
+from ssim_ae.deploy.mindspore_checkpoint import read_checkpoint
+from ssim_ae.deploy.zoo_weights import load_zoo_weights
 from ssim_ae.errors import InputError
+from ssim_ae.model.build import network_of
 from ssim_ae.model.joint import JointNetwork
+from ssim_ae.model.network import Autoencoder
+from ssim_ae.model.weights import WEIGHTS, load_weights
 
 START = Path(__file__).with_name("start.safetensors")
 COUNTED = "colors."  # every training counts its own pictures' colours
 INPUT = "encode1.0.weight"  # [out, 3, 5, 5]
 OUTPUT = ("decode.7.weight", "decode.7.bias")  # [in, 3, 4, 4] and [3]
 COMPARED = "compare1.0.weight"  # [out, 3 + 3 + 3 + 1, 3, 3], see model.joint.compared
+
+
+def new_network(settings: Settings) -> nn.Module:
+    """The network of the settings, from the package's weights where they ask for them and fit."""
+    network = network_of(settings)
+    if settings.pretrained and isinstance(network, JointNetwork):
+        load_start(network)
+    return network
 
 
 def load_start(network: JointNetwork, file: Path = START) -> bool:
@@ -45,6 +59,28 @@ def load_start(network: JointNetwork, file: Path = START) -> bool:
         return False
     network.load_state_dict(weights, strict=False)
     return True
+
+
+def take_over(network: nn.Module, source: Path) -> list[str]:
+    """Load the weights of a run, of a .safetensors file or of the zoo's .ckpt; lines worth showing.
+
+    Raises:
+        InputError: unreadable, or nothing fits.
+    """
+    if source.suffix != ".ckpt":
+        missing = load_weights(network, source / WEIGHTS if source.is_dir() else source)
+        return [f"layer starts anew, it does not fit: {layer}" for layer in missing]
+    if not isinstance(network, Autoencoder):
+        raise InputError(
+            f"{source}: holds the reference network: choose --preset reference-texture, "
+            "reference-object or autoencoder"
+        )
+    tensors = read_checkpoint(source)
+    try:
+        ignored = load_zoo_weights(network, tensors)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
+    return [f"{source}: {len(ignored)} entries that are no weights left out"] if ignored else []
 
 
 def grey_start(weights: dict[str, Tensor]) -> dict[str, Tensor]:

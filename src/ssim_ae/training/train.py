@@ -15,12 +15,8 @@ import psutil
 import torch
 
 import ssim_ae
-from ssim_ae.config import (
-    Settings,
-    load_settings,
-    resolved_settings,
-    save_settings,
-)
+from ssim_ae.config import Settings
+from ssim_ae.config_files import load_settings, resolved_settings, save_settings
 from ssim_ae.data.images import Preparation, coloured
 from ssim_ae.data.layouts import training_pictures
 from ssim_ae.data.patches import PictureStore
@@ -28,15 +24,11 @@ from ssim_ae.data.split import group_names, hold_out
 from ssim_ae.errors import InputError, PictureError
 from ssim_ae.files import require_writable, write_atomically
 from ssim_ae.runtime.detector import Detector
-from ssim_ae.runtime.record import (
-    Record,
-    picture_fingerprint,
-    write_detector,
-)
+from ssim_ae.runtime.record import Record, picture_fingerprint, write_detector
 from ssim_ae.training.allocator import keep_freed_memory
-from ssim_ae.training.assemble import count_colors, network_of, write_run
+from ssim_ae.training.assemble import count_colors, write_run
 from ssim_ae.training.calibrate import calibrated
-from ssim_ae.training.checkpoint import STATE, WEIGHTS, load_weights
+from ssim_ae.training.checkpoint import STATE
 from ssim_ae.training.loop import (
     Progress,
     any_process,
@@ -45,6 +37,8 @@ from ssim_ae.training.loop import (
     has_fast_bf16,
     start_accelerator,
 )
+from ssim_ae.training.sample import write_sample
+from ssim_ae.training.start import new_network, take_over
 
 CALMER = 3.0  # by how much the learning rate falls when a collapsed training starts again
 CHOSEN_ON = 0.12  # share of the pictures left for training
@@ -81,11 +75,11 @@ def train(
 
     Args:
         dataset: folder in one of the layouts of ``data.layouts``.
-        preset, config, changes: the settings, see ``config.load_settings``.
+        preset, config, changes: the settings, see ``config_files.load_settings``.
         output: run folder; ``runs/<dataset's name>`` by default.
         overwrite: replace an existing run.
         resume: continue the run in ``output`` where it stopped, with its own settings.
-        init_from: another run, or its model.safetensors, whose weights to start from.
+        init_from: another run, its model.safetensors or a zoo's .ckpt, whose weights to start from.
         on_progress, on_note: called with each line of the log, and with lines worth showing.
 
     Raises:
@@ -148,11 +142,10 @@ def train(
 
     keep_freed_memory()
     torch.manual_seed(settings.seed)
-    network = network_of(settings)
+    network = new_network(settings)
     if init_from is not None:
-        source = Path(init_from)
-        for layer in load_weights(network, source / WEIGHTS if source.is_dir() else source):
-            on_note(f"layer starts anew, it does not fit: {layer}")
+        for line in take_over(network, Path(init_from)):
+            on_note(line)
     count_colors(network, store)  # these pictures' colours, whatever weights were taken over
     accelerator = start_accelerator(settings)
     if accelerator.is_main_process:
@@ -173,7 +166,7 @@ def train(
             (run / STATE).unlink(missing_ok=True)  # not to be taken for the new training's
             save_settings(settings, run / "config.yaml", ssim_ae.__version__)
         accelerator.free_memory()
-        network = network_of(settings)
+        network = new_network(settings)
         count_colors(network, store)
         report = fit(network, store, held_out, settings, run, accelerator, False, on_progress)
         warning = collapse(report)
@@ -193,6 +186,7 @@ def train(
         detector, held_files, held_groups, settings.false_reject_rate, "held out of training"
     )
     write_detector(detector.file.read_bytes(), record, detector.file)
+    write_sample(held_files, record.preparation, run, settings.seed)
     for note in notes:
         on_note(note)
     write_atomically(

@@ -1,0 +1,68 @@
+"""Post-training static quantization of the network's convolutions, by ONNX Runtime's tools.
+
+Activations are calibrated on pictures of the run. Residuals and their weights stay float32: there a
+rounded square costs more than it saves.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssim_ae.data.images import Pixels
+
+
+def int8_bytes(graph: bytes, pictures: Sequence[Pixels]) -> bytes:
+    """The ONNX graph with quantize-dequantize pairs around its convolutions of several channels.
+
+    Args:
+        graph: float32.
+        pictures: uint8 at working size; good ones.
+    """
+    import onnx
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
+        def __init__(self) -> None:
+            self.left = iter(pictures)
+
+        def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+            picture = next(self.left, None)
+            return None if picture is None else {"image": picture[None]}
+
+    logging.getLogger().setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory() as scratch:
+        plain, ready, done = (Path(scratch) / f"{name}.onnx" for name in "abc")
+        plain.write_bytes(graph)
+        quant_pre_process(plain, ready, skip_symbolic_shape=True)
+        nodes = network_nodes(onnx.load(ready))
+        quantize_static(
+            ready, done, Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
+            nodes_to_quantize=nodes, weight_type=QuantType.QInt8,
+        )  # fmt: skip
+        return done.read_bytes()
+
+
+def network_nodes(model: object) -> list[str]:
+    """Names of the convolutions with trained weights of more than one channel in and out."""
+    from onnx import ModelProto
+
+    assert isinstance(model, ModelProto)
+    shapes = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type in ("Conv", "ConvTranspose")
+        and min(shapes.get(node.input[1], [1, 1])[:2]) > 1
+    ]

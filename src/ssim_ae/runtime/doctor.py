@@ -1,0 +1,63 @@
+"""What this machine can do, and why not the rest."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from importlib.util import find_spec
+from typing import Any
+
+import ssim_ae
+from ssim_ae.runtime.engines import ENGINES, why_not
+
+TRAINING = ("torch", "accelerate", "onnx", "onnxscript", "psutil", "safetensors")
+EXTRAS = {"parquet": "pyarrow"}
+
+
+def doctor() -> dict[str, Any]:
+    """Versions, and for every engine, training and extra None or one line why not.
+
+    Packages are looked up, not imported, except ONNX Runtime (asked for its providers) and, where
+    it is installed, torch (asked for its devices).
+    """
+    missing = [name for name in TRAINING if find_spec(name) is None]
+    training = f"{', '.join(missing)} missing: pip install 'ssim-ae[train]'" if missing else None
+    return {
+        "ssim_ae": ssim_ae.__version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "versions": {name: version for name in _packages() if (version := _version(name))},
+        "engines": {name: why_not(name) for name in ENGINES},
+        "training": {"why_not": training, **({} if missing else _devices())},
+        "extras": {
+            extra: None if find_spec(package) else f"pip install 'ssim-ae[{extra}]'"
+            for extra, package in EXTRAS.items()
+        },
+    }
+
+
+def _packages() -> list[str]:
+    return ["onnxruntime", "openvino", "mindspore", "numpy", *TRAINING]
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _devices() -> dict[str, Any]:
+    import torch
+
+    from ssim_ae.training.loop import has_fast_bf16
+
+    devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "devices": devices or ["cpu"],
+        "precision_auto": "bf16" if has_fast_bf16("auto") else "float32",
+    }

@@ -1,0 +1,71 @@
+"""ONNX Runtime, on the CPU or one of its execution providers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssim_ae.data.images import Map, Pixels
+from ssim_ae.errors import DetectorError, InputError, SsimAeError
+from ssim_ae.runtime.engines import ENGINES
+
+PROVIDERS = {
+    "onnxruntime": "CPUExecutionProvider",
+    "onnxruntime:cuda": "CUDAExecutionProvider",
+    "onnxruntime:tensorrt": "TensorrtExecutionProvider",
+    "onnxruntime:cann": "CANNExecutionProvider",
+    "onnxruntime:openvino": "OpenVINOExecutionProvider",
+    "onnxruntime:coreml": "CoreMLExecutionProvider",
+}
+
+
+def missing_provider(name: str) -> str | None:
+    """Why the installed ONNX Runtime has no such provider; None when it has."""
+    import onnxruntime as ort
+
+    if PROVIDERS[name] in ort.get_available_providers():
+        return None
+    return f"this build of onnxruntime has no {PROVIDERS[name]}; {ENGINES[name]}"
+
+
+class OnnxRuntime:
+    """``threads`` None lets it take every core."""
+
+    def __init__(self, graph: bytes, name: str = "onnxruntime", threads: int | None = None) -> None:
+        import onnxruntime as ort
+
+        self.name, provider = name, PROVIDERS[name]
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        try:
+            self._session = ort.InferenceSession(graph, options, providers=[provider])
+        except Exception as error:  # its exception types are no public classes
+            reason = str(error).splitlines()[0]
+            raise DetectorError(f"ONNX Runtime refuses the graph ({reason})") from None
+        if self._session.get_providers()[0] != provider:  # it falls back to the CPU in silence
+            raise InputError(
+                f"engine {name} does not start on this machine (its driver or device is missing): "
+                "use onnxruntime"
+            )
+
+    def run(self, batch: Pixels) -> tuple[Map, Map]:
+        maps, scores = self._outputs(["anomaly_map", "score"], batch)
+        return np.asarray(maps), np.asarray(scores)
+
+    def outputs(self, batch: Pixels) -> dict[str, NDArray[Any]]:
+        names = [output.name for output in self._session.get_outputs()]
+        return dict(zip(names, self._outputs(names, batch), strict=True))
+
+    def _outputs(self, names: list[str], batch: Pixels) -> list[NDArray[Any]]:
+        try:
+            return list(self._session.run(names, {"image": batch}))
+        except Exception as error:
+            reason = str(error).splitlines()[0]
+            raise SsimAeError(
+                f"ONNX Runtime failed on {batch.shape} ({reason}): free memory, or use smaller "
+                "pictures"
+            ) from None

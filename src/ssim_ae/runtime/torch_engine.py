@@ -1,0 +1,62 @@
+"""torch as an engine: the inspection graph before its export, from the weights of a run.
+
+For GPUs beside a training, and as what every export is compared with.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.utils import convert_conv2d_weight_memory_format
+
+from ssim_ae.data.images import Map, Pixels
+from ssim_ae.errors import DetectorError, InputError
+from ssim_ae.model.build import inspector_of, network_of
+from ssim_ae.model.inspector import Inspected, Inspector
+from ssim_ae.model.weights import WEIGHTS, load_weights
+from ssim_ae.runtime.record import Record, constants_of, sha256
+
+
+def torch_inspector(file: Path, record: Record) -> Inspector:
+    """The inspection graph of a run, in float32, with the record's thresholds.
+
+    Raises:
+        InputError: there are no weights beside the detector.
+        DetectorError: they belong to another training.
+    """
+    weights = file.with_name(WEIGHTS)
+    if not weights.is_file():
+        raise InputError(f"{weights}: does not exist: name the whole run folder")
+    if sha256(weights.read_bytes()) != record.fingerprints.get("weights"):
+        raise DetectorError(f"{weights}: belongs to another training than {file.name}")
+    network = network_of(record.settings).eval()
+    load_weights(network, weights)
+    inspector = inspector_of(network, record.settings)
+    if record.thresholds is not None:
+        for name, value in constants_of(record.thresholds).items():
+            inspector.get_buffer(name).fill_(value)
+    return inspector
+
+
+class Torch:
+    """On the first CUDA device, else on the CPU."""
+
+    name = "torch"
+
+    def __init__(self, file: Path, record: Record) -> None:
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._inspector = torch_inspector(file, record).to(self._device)
+        convert_conv2d_weight_memory_format(self._inspector, torch.channels_last)
+
+    def run(self, batch: Pixels) -> tuple[Map, Map]:
+        found = self.outputs(batch)
+        return found["anomaly_map"], found["score"]
+
+    @torch.inference_mode()
+    def outputs(self, batch: Pixels) -> dict[str, NDArray[Any]]:
+        found: Inspected = self._inspector(torch.from_numpy(np.asarray(batch)).to(self._device))
+        return {name: value.cpu().numpy() for name, value in found._asdict().items()}

@@ -1,0 +1,225 @@
+"""Exports of a tiny run: equal to it, refused when they are not, and never half there."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from ssim_ae import Detector, train
+from ssim_ae.data.images import read_picture
+from ssim_ae.deploy import openvino as ir
+from ssim_ae.deploy.export import check, export
+from ssim_ae.deploy.int8 import network_nodes
+from ssim_ae.deploy.mindspore_checkpoint import read_checkpoint
+from ssim_ae.deploy.parity import ParityError
+from ssim_ae.errors import DetectorError, InputError
+from ssim_ae.model.weights import WEIGHTS
+from ssim_ae.runtime.constants import read_constants
+from ssim_ae.runtime.engines import ENGINES, why_not
+from ssim_ae.training.calibrate import calibrate
+from ssim_ae.training.from_checkpoint import run_from_checkpoint
+from tests.conftest import TINY
+
+pytest.importorskip("openvino")
+
+
+@pytest.fixture
+def own(run: Path, tmp_path: Path) -> Path:
+    """A copy of the run, to be changed."""
+    return Path(shutil.copytree(run, tmp_path / "run"))
+
+
+@pytest.fixture(scope="module")
+def picture(fabric: Path) -> Path:
+    return next((fabric / "test" / "hole").glob("*.png"))
+
+
+def left(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir()) if folder.exists() else []
+
+
+def test_openvino_says_what_the_detector_says(own: Path, picture: Path, tmp_path: Path) -> None:
+    made = export(own, "openvino", pictures=[picture])
+    assert left(own / "exports") == ["detector.bin", "detector.xml", "detector.xml.json"]
+    assert [f.name for f in made.files] == ["detector.xml", "detector.bin", "detector.xml.json"]
+    assert made.parity is not None
+    kept = len(list((own / "sample").glob("*.png")))
+    assert made.parity.pictures == kept + 1
+    moved = tmp_path / "line"
+    shutil.copytree(own / "exports", moved)  # needs nothing of the run
+    expected, found = Detector.load(own).inspect(picture), None
+    found = Detector.load(moved / "detector.xml").inspect(picture)
+    np.testing.assert_allclose(found.anomaly_map, expected.anomaly_map, atol=2e-4)
+    assert found.is_defective == expected.is_defective
+    again = check(own, moved / "detector.xml")
+    assert again.parity is not None
+    assert again.parity.map <= 2e-4
+
+
+@pytest.mark.parametrize(("to", "precision", "file"), [
+    ("openvino", "fp16", "detector-fp16.xml"), ("openvino", "int8", "detector-int8.xml"),
+    ("onnx", "int8", "detector-int8.onnx"), ("onnx", "float32", "detector.onnx"),
+])  # fmt: skip
+def test_other_precisions_pass_their_gate(own: Path, to: str, precision: str, file: str) -> None:
+    made = export(own, to, precision=precision)
+    assert made.files[0] == own / "exports" / file
+    other = Detector.load(made.files[0])
+    assert other.record.precision == precision
+    assert other.thresholds == Detector.load(own).thresholds
+    assert made.parity is not None
+    assert (made.parity.map > 0) == (precision != "float32")
+
+
+def test_int8_quantizes_the_network_and_nothing_else(own: Path) -> None:
+    model = onnx.load(export(own, "onnx", precision="int8").files[0])
+    before = onnx.load(own / "detector.onnx")
+    chosen = set(network_nodes(before))
+    assert 10 < len(chosen) < sum(n.op_type.startswith("Conv") for n in before.graph.node)
+    producers = {out: n for n in model.graph.node for out in n.output}
+    quantized = [
+        n for n in model.graph.node if n.op_type in ("Conv", "ConvTranspose")
+        and producers[n.input[0]].op_type == "DequantizeLinear"
+    ]  # fmt: skip
+    assert len(quantized) == len(chosen)
+
+
+def test_the_gate_refuses_and_leaves_nothing(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = ir.ir_bytes
+
+    def spoilt(graph: bytes, half: bool) -> tuple[bytes, bytes]:
+        model = onnx.load_from_string(graph)
+        bias = next(t for t in model.graph.initializer if t.name.endswith("decoder.0.bias"))
+        values = np.frombuffer(bias.raw_data, np.float32) + 0.05
+        bias.raw_data = values.astype(np.float32).tobytes()
+        return real(model.SerializeToString(), half)
+
+    monkeypatch.setattr(ir, "ir_bytes", spoilt)
+    with pytest.raises(ParityError, match=r"detector\.xml: not kept, .*map differs by"):
+        export(own, "openvino")
+    assert left(own / "exports") == []
+
+
+def test_what_lies_beside_an_export_must_belong_to_it(own: Path) -> None:
+    export(own, "openvino")
+    file, beside = own / "exports" / "detector.xml", own / "exports" / "detector.xml.json"
+    weights = file.with_suffix(".bin").read_bytes()
+    file.with_suffix(".bin").write_bytes(weights[:-4] + b"\0\0\x80?")
+    with pytest.raises(DetectorError, match=r"is not what detector\.xml\.json was written for"):
+        Detector.load(file)
+    file.with_suffix(".bin").unlink()
+    with pytest.raises(DetectorError, match=r"detector\.bin: cannot be read"):
+        Detector.load(file)
+    beside.write_text("{}")
+    with pytest.raises(DetectorError, match=r"detector\.xml\.json: is damaged"):
+        Detector.load(file)
+    beside.unlink()
+    with pytest.raises(DetectorError, match=r"detector\.xml\.json: cannot be read.*copy it too"):
+        Detector.load(file)
+
+
+def test_new_thresholds_need_a_new_export(own: Path, fabric: Path) -> None:
+    export(own, "openvino")
+    file = own / "exports" / "detector.xml"
+    with pytest.raises(InputError, match="calibrate the run and export it again"):
+        calibrate(file, fabric / "test" / "good")
+    calibrate(own, fabric / "test" / "good")
+    detector = Detector.load(own)
+    constants = read_constants(detector.file.read_bytes())
+    assert constants["score_threshold"] == detector.thresholds.score
+    with pytest.raises(ParityError, match="other thresholds"):
+        check(own, file)
+
+
+def test_wrong_use_is_found_before_work(own: Path, tmp_path: Path) -> None:
+    cases = [
+        (("tflite",), {}, "target 'tflite' is unknown: known are onnx"),
+        (("onnx",), {"precision": "fp16"}, "'fp16' is not to be had for onnx: use float32, int8"),
+        (("openvino",), {"output": tmp_path / "x.onnx"}, r"ends in \.xml"),
+        (("onnx",), {"output": own / "detector.onnx"}, "is the detector itself"),
+        (("mindir",), {"size": (100, 200)}, "size 100x200 is below 128 pixels"),
+        (("mindir",), {"size": (300, 300)}, "no picture of 300x300"),
+        (("openvino",), {"pictures": [tmp_path / "none.png"]}, "does not exist"),
+    ]
+    for targets, options, words in cases:
+        with pytest.raises(InputError, match=words):
+            export(own, *targets, **options)
+    assert left(own / "exports") == []
+    alone = tmp_path / "alone.onnx"
+    shutil.copy(own / "detector.onnx", alone)
+    with pytest.raises(InputError, match="keeps no pictures to compare"):
+        export(alone, "openvino")
+    with pytest.raises(InputError, match="keeps no good pictures"):
+        export(alone, "onnx", precision="int8", pictures=[own / "sample" / "good_0.png"])
+    export(own, "openvino")
+    with pytest.raises(InputError, match="is an export itself"):
+        export(own / "exports" / "detector.xml", "onnx")
+
+
+def test_the_sample_holds_good_and_defective_pictures(run: Path) -> None:
+    folder = run / "sample"
+    good, defective = sorted(folder.glob("good_*.png")), sorted(folder.glob("defective_*.png"))
+    assert len(good) == len(defective) > 3
+    for clean, changed in zip(good, defective, strict=True):
+        a, b = read_picture(clean, "grey"), read_picture(changed, "grey")
+        assert a.shape == b.shape == (160, 176)
+        assert 0 < (a != b).mean() < 1
+
+
+def test_torch_as_an_engine(own: Path, picture: Path) -> None:
+    expected, found = (Detector.load(own, name).inspect(picture) for name in (None, "torch"))
+    np.testing.assert_allclose(found.anomaly_map, expected.anomaly_map, atol=2e-4)
+    pixels = read_picture(picture, "grey")[None]
+    outputs = Detector.load(own, "torch").engine.outputs(pixels)
+    for name, value in Detector.load(own).engine.outputs(pixels).items():
+        assert outputs[name].dtype == value.dtype
+        assert outputs[name].shape == value.shape
+    weights = own / WEIGHTS
+    weights.write_bytes(weights.read_bytes()[:-4] + bytes(4))
+    with pytest.raises(DetectorError, match="belongs to another training"):
+        Detector.load(own, "torch")
+    weights.unlink()
+    with pytest.raises(InputError, match="name the whole run folder"):
+        Detector.load(own, "torch")
+
+
+def test_engines_that_cannot_run_here_say_why(own: Path) -> None:
+    assert why_not("onnxruntime") is None
+    unusable = [name for name in ENGINES if why_not(name)]
+    for name in unusable:
+        with pytest.raises(InputError, match=r"not to be had|takes no"):
+            Detector.load(own, name)
+    export(own, "openvino")
+    with pytest.raises(InputError, match=r"onnxruntime takes no \.xml file, but \.onnx"):
+        Detector.load(own / "exports" / "detector.xml", "onnxruntime")
+
+
+def test_zoo_checkpoints_both_ways(own: Path, fabric: Path, picture: Path, tmp_path: Path) -> None:
+    file = export(own, "ckpt").files[0]
+    assert "encoded.0.weight" in read_checkpoint(file)
+    made = tmp_path / "made"
+    notes = run_from_checkpoint(file, made, changes=["resize=null"])
+    assert any("ssim-ae calibrate" in note for note in notes)
+    with pytest.raises(DetectorError, match="not calibrated"):
+        Detector.load(made).inspect(picture)
+    with pytest.raises(DetectorError, match="not calibrated"):
+        export(made, "openvino")
+    calibrate(made, fabric / "test" / "good")
+    assert Detector.load(made).inspect(picture).score > 0
+    with pytest.raises(InputError, match="exists already"):
+        run_from_checkpoint(file, made)
+    # the same weights through --init-from: a step at a rate of nearly nothing changes nothing
+    still = [*TINY, "steps=1", "learning_rate=1e-9"]
+    warm = train(fabric, "autoencoder", changes=still, output=tmp_path / "warm", init_from=file)
+    pixels = read_picture(picture, "grey")[None]
+    expected, found = (Detector.load(r).engine.run(pixels)[0] for r in (own, warm.folder))
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    with pytest.raises(InputError, match="holds the reference network"):
+        train(fabric, "auto", changes=TINY, output=tmp_path / "no", init_from=file)
+    (tmp_path / "bad.ckpt").write_bytes(file.read_bytes()[:5000])
+    with pytest.raises(InputError, match=r"bad\.ckpt"):
+        run_from_checkpoint(tmp_path / "bad.ckpt", tmp_path / "no2")
+    assert not (tmp_path / "no2").exists()
