@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,10 +16,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 import ssim_ae
 from ssim_ae import Detector
 from ssim_ae.config import load_settings
+from ssim_ae.data.images import read_picture
 from ssim_ae.data.synthetic import DEFECTS
 from ssim_ae.data.synthetic import fabric as cloth
 from ssim_ae.runtime.overlay import overlay
@@ -147,12 +150,15 @@ def _joint() -> tuple[bytes, Record]:
     import torch
 
     from ssim_ae.deploy.onnx import graph_bytes
-    from ssim_ae.training.assemble import inspector_of, network_of
+    from ssim_ae.model.inspector import Inspector
+    from ssim_ae.model.joint import JointNetwork, WholePicture
+    from ssim_ae.model.residuals import Residual
 
     torch.manual_seed(0)
     changes = {"color": "rgb", "resize": 192, "first_layer_channels": 4, "latent": 8}
     settings = load_settings("auto", changes=changes)[0]
-    inspector = inspector_of(network_of(settings), settings)
+    network = JointNetwork(settings.channels, settings.latent, settings.first_layer_channels)
+    inspector = Inspector(WholePicture(network), Residual(settings.residual)).eval()
     record = Record(
         version=ssim_ae.__version__,
         settings=settings,
@@ -209,6 +215,39 @@ def test_the_page_finds_what_python_finds(
 
 def array(data: str, dtype: type[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     return np.frombuffer(base64.b64decode(data), dtype).reshape(shape)
+
+
+@pytest.mark.parametrize("color", ["grey", "rgb"])
+def test_files_are_decoded_to_python_values(
+    color: str, browser: Chromium, address: str, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(2)
+    coarse = Image.fromarray(rng.integers(0, 256, (20, 23, 3), dtype=np.uint8))
+    image = coarse.resize((230, 200), Image.Resampling.BICUBIC)
+    deep = Image.fromarray(rng.integers(0, 1 << 16, (50, 60), dtype=np.uint16))
+    gamma = PngInfo()
+    gamma.add(b"gAMA", struct.pack(">I", 100_000))  # linear light: to be ignored, as Pillow does
+    image.save(tmp_path / "gamma.png", pnginfo=gamma)
+    image.quantize(64).save(tmp_path / "palette.png")
+    image.convert("1").save(tmp_path / "bits.png")
+    image.save(tmp_path / "x.bmp")
+    image.save(tmp_path / "x.webp", lossless=True)
+    image.save(tmp_path / "x.jpg", quality=90)
+    image.convert("L").save(tmp_path / "grey.jpg", quality=90)
+    deep.save(tmp_path / "deep.png")
+    browser.open(address)
+    for file in sorted(tmp_path.iterdir()):
+        data = base64.b64encode(file.read_bytes()).decode()
+        got = browser.evaluate(
+            f"""const {{ decode }} = await import("/picture.js");
+            const bytes = Uint8Array.from(atob("{data}"), (c) => c.charCodeAt(0));
+            const {{ pixels }} = await decode(new Blob([bytes]), "x", "{color}");
+            return Array.from(pixels);"""
+        )
+        expected = read_picture(file, color)
+        far = np.abs(np.reshape(got, expected.shape) - expected.astype(int)).max()
+        # 16 bit: a browser need not round as Python does
+        assert far <= (1 if file.name == "deep.png" else 0), file.name
 
 
 def test_what_cannot_be_inspected_costs_a_line_and_the_others_go_on(
@@ -291,3 +330,23 @@ def test_threads_need_headers_and_the_page_says_so(
     finally:
         server.terminate()
         server.wait()
+
+
+def test_detector_and_picture_can_be_dropped_together(
+    browser: Chromium, address: str, detectors: dict[str, Path], pictures: dict[str, list[Path]]
+) -> None:
+    browser.open(address)
+    picture = pictures["own_size"][0]
+    data = base64.b64encode(picture.read_bytes()).decode()
+    browser.evaluate(
+        f"""const model = await (await fetch("/own_size.onnx")).arrayBuffer();
+        const transfer = new DataTransfer();
+        const bytes = Uint8Array.from(atob("{data}"), (c) => c.charCodeAt(0));
+        transfer.items.add(new File([bytes], "{picture.name}"));
+        transfer.items.add(new File([model], "mine.onnx"));
+        dispatchEvent(new DragEvent("drop", {{ dataTransfer: transfer, cancelable: true }}));"""
+    )
+    answer = browser.evaluate(f"const count = 1;{WAIT}")
+    assert answer["errors"] == []
+    expected = Detector.load(detectors["own_size"]).inspect(picture)
+    assert answer["results"][0]["score"] == pytest.approx(expected.score, abs=ATOL)

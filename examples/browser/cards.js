@@ -32,7 +32,7 @@ export function showCard(found, thresholds, note) {
 function paint(canvas, values, width, height, label) {
   canvas.width = width;
   canvas.height = height;
-  canvas.style.maxWidth = `calc(75vh * ${width / height})`; // tall ones fit on the screen
+  canvas.style.maxWidth = `calc(60vh * ${width / height})`; // tall ones fit on the screen
   canvas.setAttribute("aria-label", label);
   canvas.getContext("2d").putImageData(new ImageData(values, width, height), 0, 0);
 }

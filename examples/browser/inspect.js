@@ -4,6 +4,7 @@ import { showCard, showError, showSummary } from "./cards.js";
 const MOST = 100; // cards kept: pixels of older ones are let go
 const LARGER = 1.5; // a picture this many times the calibrated size has that many more chances
 const query = new URLSearchParams(location.search);
+const webgpu = query.get("ep") === "webgpu";
 const worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
 const waiting = new Map();
 const element = (id) => document.getElementById(id);
@@ -38,7 +39,7 @@ export async function load(name, bytes) {
   element("detector-name").textContent = name;
   element("detector-facts").textContent = "starting the engine …";
   try {
-    detector = await ask("load", { name, bytes, webgpu: query.get("ep") === "webgpu" });
+    detector = await ask("load", { name, bytes, webgpu });
   } catch (error) {
     element("detector-name").textContent = "No detector yet";
     element("detector-facts").textContent = "Choose the detector.onnx of a run.";
@@ -51,9 +52,7 @@ export async function load(name, bytes) {
   if (!self.crossOriginIsolated) {
     notes.push("One thread only: the server does not isolate this page; serve.py does.");
   }
-  if (query.get("ep") === "webgpu") {
-    notes.push("WebGPU was asked for; its results are not tested against Python.");
-  }
+  if (webgpu) notes.push("WebGPU was asked for; its results are not tested against Python's.");
   element("note").textContent = notes.join(" ");
   element("note").hidden = notes.length === 0;
 }
@@ -64,7 +63,7 @@ function facts({ record: { settings, calibration }, threads, engine }) {
     ? `false rejects promised ${+(100 * calibration.promised_false_reject_rate).toPrecision(2)} %, ` +
       `by ${calibration.pictures} good pictures`
     : "thresholds set by hand";
-  const threaded = threads === 1 ? "1 thread" : `${threads} threads`;
+  const threaded = webgpu ? "WebGPU" : threads === 1 ? "1 thread" : `${threads} threads`;
   return `${settings.color}, ${size} · ${rate} · ONNX Runtime Web ${engine}, ${threaded}`;
 }
 
