@@ -20,7 +20,7 @@ from PIL.PngImagePlugin import PngInfo
 
 import ssim_ae
 from ssim_ae import Detector
-from ssim_ae.config import load_settings
+from ssim_ae.config_files import load_settings
 from ssim_ae.data.images import read_picture
 from ssim_ae.data.synthetic import DEFECTS
 from ssim_ae.data.synthetic import fabric as cloth

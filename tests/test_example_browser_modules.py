@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from ssim_ae.config import load_settings
+from ssim_ae.config_files import load_settings
 from ssim_ae.data.images import Geometry, Preparation, to_pixels
 from ssim_ae.runtime.blocks import Tiling, run_in_blocks
 from ssim_ae.runtime.record import Record, Thresholds, read_record, write_detector
