@@ -90,6 +90,7 @@ def true_results(run: Path, dataset: Path) -> list[dict[str, Any]]:
     import torch
 
     from ssim_ae.config import ResidualSettings
+    from ssim_ae.data.contrast import stretched
     from ssim_ae.data.images import read_picture
     from ssim_ae.data.layouts import test_pictures
     from ssim_ae.evaluation.metrics import PixelCounts, auroc, per_score
@@ -126,7 +127,9 @@ def true_results(run: Path, dataset: Path) -> list[dict[str, Any]]:
             )
             truth = geometry.mask_to_working(test.mask(geometry.original))
             defective.append(not test.is_good)
-            picture = Inspector.picture(torch.from_numpy(working)[None])
+            picture = stretched(
+                Inspector.picture(torch.from_numpy(working)[None]), record.settings.stretch
+            )
             maps = terms.terms(picture, whole(picture))
             for residual, tally, found in zip(residuals, tallies, scores, strict=True):
                 used = [maps[names.index(t.kind)] for t in residual.settings.terms]

@@ -150,6 +150,68 @@ def ablation() -> str:
     return markdown(head, rows)
 
 
+def pretraining() -> str:
+    """One row for each set and length: from random weights, and from the package's."""
+    rows = []
+    found = result("quality")
+    for name, runs in found["runs"].items():
+        random, pretrained = (
+            {k: mean(r["metrics"][k] for r in runs.values()) for k in QUALITY}
+            for runs in (found["runs_random_start"][name], runs)
+        )
+        length = f"1,200 steps, {len(runs)} seeds"
+        rows.append([
+            name, length, "", *(f"{random[k]:.3f} / {pretrained[k]:.3f}" for k in QUALITY)
+        ])  # fmt: skip
+    for name, lengths in result("pretraining")["sets"].items():
+        for length, starts in lengths.items():
+            random, pretrained = starts["random"], starts["pretrained"]
+            keys = ("held_out_loss", *QUALITY)
+            rows.append([
+                name, length, *(f"{random[k]:.3f} / {pretrained[k]:.3f}" for k in keys)
+            ])  # fmt: skip
+    head = ["set", "training", "held-out loss", "pixel AUROC", "AU-PRO (30 %)", "image AUROC"]
+    return markdown(head, rows)
+
+
+def deployment() -> str:
+    """One row for each set, file and engine."""
+    rows = []
+    for name, found in result("deployment")["sets"].items():
+        for file, row in found["rows"].items():
+            if "refused" in row:
+                rows.append([name, file, "", "", "", "", "", "", f"refused: {row['refused']}"])
+                continue
+            parity = row["parity"]
+            rows.append([
+                name,
+                f"{file} on {row['engine']}",
+                row["precision"],
+                f"{row['bytes'] / 1e6:.1f} MB",
+                f"{row['load_ms']:.0f} ms",
+                f"{row['ms']:.1f} ms",
+                f"{parity['map']:.1e} / {parity['score']:.1e}",
+                f"{parity['verdicts']} of {parity['pictures']}, {parity['mask']:.1e} of the pixels",
+                f"{row['aupro_30']:.4f}",
+            ])  # fmt: skip
+    head = [
+        "set", "what", "precision", "size", "load", "a picture", "map / score differ by",
+        "verdicts, mask differ", "AU-PRO",
+    ]  # fmt: skip
+    return markdown(head, rows)
+
+
+def installation() -> str:
+    """What `pip install .` brings, without extras."""
+    found = result("deployment")["install"]
+    rows = [
+        ["size on disk", f"{found['megabytes']:.0f} MB"],
+        ["packages beside ssim-ae", str(found["packages"])],
+        ["cold `inspect` of one picture", f"{found['cold_inspect_seconds']:.2f} s"],
+    ]
+    return markdown(["", ""], rows)
+
+
 def mean(values: Iterable[float]) -> float:
     return statistics.fmean(values)
 
@@ -305,6 +367,9 @@ TABLES: dict[str, Callable[[], str]] = {
         detector_latency,
         ranks,
         ablation,
+        pretraining,
+        deployment,
+        installation,
         train_step,
         precision,
         time_to_quality,

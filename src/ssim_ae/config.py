@@ -55,6 +55,13 @@ class ResidualSettings(_Section):
     smooth: float | None = Field(None, gt=0, le=18, description="Gaussian blur at last, pixels")
 
 
+class Stretch(_Section):
+    """How faint pictures are made plain before anything looks at them."""
+
+    gain: float = Field(ge=1, le=64)
+    level: Probability = Field(description="grey level that comes to the middle, of 0..1")
+
+
 class ZooSettings(_Section):
     """The zoo's thresholds and post-processing, for its own ok / nok / acc numbers."""
 
@@ -76,6 +83,10 @@ class Settings(_Section):
     color: Literal["auto", "grey", "rgb"] = Field(
         "grey", description="auto: rgb when the training pictures are coloured"
     )
+    contrast: Literal["as-is", "auto"] = Field(
+        "as-is", description="auto: stretch is found out where the good pictures are faint"
+    )
+    stretch: Stretch | None = None
     resize: int | None = Field(256, ge=11, description="short side in pixels; none keeps the size")
     centre_crop: int | None = Field(None, ge=11, description="pixels, after resize")
     tile: Literal[128, 256] = Field(128, description="side of a patch, and of a tile")
@@ -144,6 +155,8 @@ class Settings(_Section):
             raise ValueError(
                 f"stride is {self.stride}, but this residual needs a multiple of {cell}"
             )
+        if self.network == "reference" and (self.stretch or self.contrast == "auto"):
+            raise ValueError("stretched contrast needs network=joint: leave contrast as-is")
         if self.network == "joint" and self.zoo:
             raise ValueError("the zoo rule belongs to network=reference: leave zoo out")
         if self.blend == "features" and self.stride % (self.tile // 8):

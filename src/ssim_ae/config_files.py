@@ -16,7 +16,14 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from ssim_ae import zoo_config
-from ssim_ae.config import AugmentSettings, ResidualSettings, ResidualTerm, Settings, ZooSettings
+from ssim_ae.config import (
+    AugmentSettings,
+    ResidualSettings,
+    ResidualTerm,
+    Settings,
+    Stretch,
+    ZooSettings,
+)
 from ssim_ae.errors import SettingsError
 from ssim_ae.files import write_atomically
 
@@ -188,6 +195,7 @@ def _explain(error: Any) -> str:
 
 _SECTIONS: dict[str, type[BaseModel]] = {
     "augment": AugmentSettings,
+    "stretch": Stretch,
     "residual": ResidualSettings,
     "terms": ResidualTerm,
     "zoo": ZooSettings,

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssim_ae.config import AugmentSettings
+from ssim_ae.config import AugmentSettings, Stretch
+from ssim_ae.data.contrast import stretched
 from ssim_ae.data.images import Pixels, Preparation, size_of
 from ssim_ae.errors import InputError, PictureError
 
@@ -34,6 +35,8 @@ class PictureStore:
     Raises:
         InputError: unreadable, mixed or too small pictures, each named.
     """
+
+    stretch: Stretch | None = None  # of the contrast; what takes patches gets them stretched
 
     def __init__(
         self, files: Sequence[Path], preparation: Preparation, tile: int, memory: int
@@ -104,7 +107,7 @@ def batch_seed(*numbers: int) -> int:
 def draw_patches(
     store: PictureStore, count: int, tile: int, augment: AugmentSettings, seed: int
 ) -> Tensor:
-    """``count`` random patches, float32 ``[count, c, tile, tile]`` in 0..1.
+    """``count`` random patches, float32 ``[count, c, tile, tile]`` in 0..1, as the store stretches.
 
     Each is a random crop of a random picture; turned by an angle within +-``rotate_angle``
     (bilinear; a corner that leaves the picture is mirrored back into it) and flipped, each with
@@ -132,7 +135,8 @@ def draw_patches(
     upended = chance[2] < augment.p_vertical_flip
     patches[upended] = patches[upended].flip(1)
     patches = patches / 255
-    return patches[:, None] if patches.dim() == 3 else patches.permute(0, 3, 1, 2)
+    patches = patches[:, None] if patches.dim() == 3 else patches.permute(0, 3, 1, 2)
+    return stretched(patches, store.stretch)
 
 
 def _rotated(

@@ -34,4 +34,5 @@ def on_whole_pictures(network: nn.Module, settings: Settings) -> nn.Module:
 
 def inspector_of(network: nn.Module, settings: Settings) -> Inspector:
     """The one inspection graph of a trained network."""
-    return Inspector(on_whole_pictures(network, settings), Residual(settings.residual)).eval()
+    whole, residual = on_whole_pictures(network, settings), Residual(settings.residual)
+    return Inspector(whole, residual, settings.stretch).eval()

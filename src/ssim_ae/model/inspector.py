@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ssim_ae.config import Stretch
+from ssim_ae.data.contrast import stretched
 from ssim_ae.model.findings import Findings, findings
 from ssim_ae.model.residuals import Residual
 
@@ -49,9 +51,11 @@ class Inspector(nn.Module):
     blocks. Nothing exceeds the thresholds before ``runtime.constants`` has put them in.
     """
 
-    def __init__(self, network: nn.Module, residual: Residual) -> None:
+    def __init__(
+        self, network: nn.Module, residual: Residual, stretch: Stretch | None = None
+    ) -> None:
         super().__init__()
-        self.network, self.residual = network, residual
+        self.network, self.residual, self.stretch = network, residual, stretch
         self.score_threshold: Tensor
         self.pixel_threshold: Tensor
         # two values: the exporter would make one constant of equal ones
@@ -59,7 +63,7 @@ class Inspector(nn.Module):
         self.register_buffer("pixel_threshold", torch.tensor(torch.finfo(torch.float32).max))
 
     def forward(self, image: Tensor) -> Inspected:
-        picture = self.picture(image)
+        picture = stretched(self.picture(image), self.stretch)
         anomaly_map = self.residual(picture, self.find(picture))
         score = anomaly_map.amax(dim=(1, 2))
         mask, defective = anomaly_map > self.pixel_threshold, score > self.score_threshold

@@ -10,6 +10,7 @@ from torch import nn
 
 import ssim_ae
 from ssim_ae.config import ResidualSettings, Settings
+from ssim_ae.data.contrast import stretched
 from ssim_ae.data.patches import PictureStore
 from ssim_ae.deploy.onnx import graph_bytes
 from ssim_ae.files import write_atomically
@@ -39,7 +40,7 @@ def count_colors(network: nn.Module, store: PictureStore) -> None:
         pictures, where = store.take(torch.tensor([index]))
         parts = -(-store.shape[0] // COUNTED_ROWS)
         for rows in torch.tensor_split(pictures[where], parts, dim=1):
-            counts += network.colors.counted(Inspector.picture(rows))
+            counts += network.colors.counted(stretched(Inspector.picture(rows), store.stretch))
     network.colors.settle(counts)
 
 
@@ -101,7 +102,9 @@ def write_files(
     graph = graph_bytes(inspector, settings.channels, settings.tile)
     write_detector(graph, record, run / "detector.onnx")
     graph = graph_bytes(
-        Inspector(MedianGrey(), Residual(control)).eval(), settings.channels, settings.tile
+        Inspector(MedianGrey(), Residual(control), settings.stretch).eval(),
+        settings.channels,
+        settings.tile,
     )
     nothing: dict[str, list[str]] = {"trained_on": [], "chosen_on": []}
     write_detector(graph, record.model_copy(update=nothing), run / "no_model.onnx")

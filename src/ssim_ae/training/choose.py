@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ssim_ae import value_bins
 from ssim_ae.config import PLAIN, ResidualSettings
+from ssim_ae.data.contrast import stretched
 from ssim_ae.data.corruption import UNSEEN, corrupt
 from ssim_ae.data.patches import PictureStore, batch_seed, draw_patches
 from ssim_ae.data.shapes import draw_masks
@@ -51,7 +52,7 @@ def normalised(
     sums, pixels = np.zeros(number), 0
     for index in range(len(store)):
         pictures, where = store.take(torch.tensor([index]))
-        picture = _crop(Inspector.picture(pictures[where]), index)
+        picture = _crop(stretched(Inspector.picture(pictures[where]), store.stretch), index)
         maps = residual.terms(picture, findings(network(picture)))
         pixels += maps[0].numel()
         for i, term_map in enumerate(maps):

@@ -15,11 +15,12 @@ import psutil
 import torch
 
 import ssim_ae
-from ssim_ae.config import Settings
+from ssim_ae.config import PLAIN, Settings
 from ssim_ae.config_files import load_settings, resolved_settings, save_settings
+from ssim_ae.data.contrast import stretch_of
 from ssim_ae.data.images import Preparation, coloured
 from ssim_ae.data.layouts import training_pictures
-from ssim_ae.data.patches import PictureStore
+from ssim_ae.data.patches import PictureStore, draw_patches
 from ssim_ae.data.split import group_names, hold_out
 from ssim_ae.errors import InputError, PictureError
 from ssim_ae.files import require_writable, write_atomically
@@ -42,6 +43,7 @@ from ssim_ae.training.start import new_network, take_over
 
 CALMER = 3.0  # by how much the learning rate falls when a collapsed training starts again
 CHOSEN_ON = 0.12  # share of the pictures left for training
+STRETCHED_BY = 256  # patches that say how faint a data set is
 SPLIT = "split.json"  # which pictures were trained on, which held out
 
 
@@ -139,6 +141,15 @@ def train(
     held_out = PictureStore(held_files, preparation, settings.tile, memory // 4)
     if "chosen_on" in parts:  # what is held out was decoded once: a bad file is found now
         held_out = PictureStore(parts["chosen_on"], preparation, settings.tile, memory // 4)
+
+    if settings.contrast == "auto" and settings.stretch is None:
+        found = stretch_of(draw_patches(store, STRETCHED_BY, settings.tile, PLAIN, settings.seed))
+        if found is not None:
+            on_note(
+                f"faint pictures: contrast is raised {found.gain:.1f} times, inside the detector"
+            )
+        settings = settings.model_copy(update={"stretch": found})
+    store.stretch = held_out.stretch = settings.stretch
 
     keep_freed_memory()
     torch.manual_seed(settings.seed)

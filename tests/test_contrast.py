@@ -1,0 +1,92 @@
+"""Faint pictures are stretched by one gain, inside the exported graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from ssim_ae.config import ResidualSettings, Stretch
+from ssim_ae.config_files import load_settings
+from ssim_ae.data.contrast import ORDINARY, RANGE, REACHED, stretch_of, stretched
+from ssim_ae.data.images import Preparation
+from ssim_ae.data.patches import PictureStore, draw_patches
+from ssim_ae.deploy.onnx import graph_bytes
+from ssim_ae.errors import SettingsError
+from ssim_ae.model.inspector import Inspector
+from ssim_ae.model.joint import JointNetwork, WholePicture
+from ssim_ae.model.residuals import Residual
+from ssim_ae.training.loop import PLAIN
+
+
+def patches(spread: float, drift: float = 0.0) -> torch.Tensor:
+    """Waves of a standard deviation about .4; patches differ in level by up to ``drift``."""
+    x = torch.arange(64) * 2 * np.pi / 16
+    wave = torch.sin(x)[:, None] * torch.sin(x)[None, :] * 2 * spread
+    return 0.4 + wave.expand(10, 1, 64, 64) + torch.linspace(-1, 1, 10).view(-1, 1, 1, 1) * drift
+
+
+@pytest.mark.parametrize("spread", [ORDINARY * 1.01, 0.1, 0.2])
+def test_ordinary_pictures_stay_as_they_are(spread: float) -> None:
+    assert stretch_of(patches(spread)) is None
+    picture = torch.rand(2, 1, 8, 8)
+    assert stretched(picture, None) is picture
+
+
+@pytest.mark.parametrize("spread", [0.04, 0.02, 0.005])
+def test_faint_ones_are_brought_to_an_ordinary_contrast(spread: float) -> None:
+    faint = patches(spread)
+    stretch = stretch_of(faint)
+    assert stretch is not None
+    assert stretch.level == pytest.approx(0.4, abs=1e-3)
+    plain = stretched(faint, stretch)
+    assert float(plain.std((2, 3)).mean()) == pytest.approx(REACHED, rel=0.01)
+    assert stretch_of(plain) is None
+
+
+def test_drifting_light_limits_the_gain() -> None:
+    faint = patches(0.01, drift=0.3)
+    stretch = stretch_of(faint)
+    assert stretch is not None
+    values = stretched(faint, stretch)
+    assert float(values.min()) >= 0.5 - RANGE / 2 - 1e-3
+    assert float(values.max()) <= 0.5 + RANGE / 2 + 0.01
+    assert stretch_of(patches(0.04, drift=0.38)) is None  # no room
+
+
+def test_uniform_pictures_are_no_trouble() -> None:
+    stretch = stretch_of(torch.full((4, 1, 16, 16), 0.5))
+    assert stretch is not None
+    assert stretch.gain <= 64
+    assert torch.isfinite(stretched(torch.zeros(1, 1, 4, 4), stretch)).all()
+
+
+def test_patches_come_stretched_and_the_graph_stretches_likewise(fabric: Path) -> None:
+    files = sorted((fabric / "train" / "good").iterdir())[:4]
+    store = PictureStore(files, Preparation("grey", None, None), 128, 1 << 30)
+    raw = draw_patches(store, 3, 128, PLAIN, 5)
+    store.stretch = Stretch(gain=3, level=0.4)
+    torch.testing.assert_close(
+        draw_patches(store, 3, 128, PLAIN, 5), ((raw - 0.4) * 3 + 0.5).clamp(0, 1)
+    )
+    torch.manual_seed(0)
+    residual = Residual(ResidualSettings.model_validate({"terms": [{"kind": "l1"}]}))
+    network = WholePicture(JointNetwork(1, 4, 2)).eval()
+    inside = Inspector(network, residual, store.stretch).eval()
+    image = (raw[:, 0] * 255).round().to(torch.uint8)
+    picture = stretched(Inspector.picture(image), store.stretch)
+    with torch.inference_mode():
+        expected = residual(picture, network(picture))
+    session = onnxruntime.InferenceSession(graph_bytes(inside, 1, 128))
+    found = session.run(["anomaly_map"], {"image": image.numpy()})[0]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_only_the_joint_network_is_stretched() -> None:
+    with pytest.raises(SettingsError, match="needs network=joint"):
+        load_settings("autoencoder", changes=["contrast=auto"])
+    with pytest.raises(SettingsError, match=r"stretch\.gain is 0\.5"):
+        load_settings("auto", changes=["stretch.gain=0.5", "stretch.level=0.5"])
