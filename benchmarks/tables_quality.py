@@ -1,0 +1,131 @@
+"""What is found on real pictures, as tables; see tables.py."""
+
+from __future__ import annotations
+
+from results_as_text import QUALITY, markdown, mean, result, spread
+
+
+def main_path() -> str:
+    """One row for each run."""
+    rows = []
+    for name, run in result("main_path")["runs"].items():
+        m, at = run["metrics"], run["metrics"]["at_threshold"]
+        control = m["baselines"]["no_model"]
+        collapsed = " (collapsed)" if run["training"]["contrast"] < 0.1 else ""
+        rows.append([
+            name + collapsed,
+            str(run["training"]["steps"]),
+            f"{run['seconds']['training']:.0f} s",
+            *(f"{m[k]:.3f}" for k in QUALITY),
+            *(f"{at[k]:.3f}" for k in ("false_reject_rate", "recall")),
+            " / ".join(f"{control[k]:.3f}" for k in QUALITY),
+        ])  # fmt: skip
+    head = [
+        "set and preset", "steps", "training", "pixel AUROC", "AU-PRO (30 %)", "image AUROC",
+        "false rejects", "recall", "no model: pixel / AU-PRO / image",
+    ]  # fmt: skip
+    return markdown(head, rows)
+
+
+def quality() -> str:
+    """One row for each set: mean and spread over the seeds."""
+    rows = []
+    for name, runs in result("quality")["runs"].items():
+        metrics = [run["metrics"] for run in runs.values()]
+        control = [m["baselines"]["no_model"] for m in metrics]
+        at = [m["at_threshold"] for m in metrics]
+        brightness = metrics[0]["baselines"]["brightness_image_auroc"]
+        rows.append([
+            f"{name}, {len(runs)} seeds",
+            f"{mean(r['seconds']['training'] for r in runs.values()):.0f} s",
+            *(spread(m[k] for m in metrics) for k in QUALITY),
+            *(spread(a[k] for a in at) for k in ("recall", "false_reject_rate")),
+            " / ".join(f"{mean(c[k] for c in control):.3f}" for k in QUALITY),
+            f"{brightness:.3f}",
+        ])  # fmt: skip
+    head = [
+        "set", "training", "pixel AUROC", "AU-PRO (30 %)", "image AUROC", "recall",
+        "false rejects (asked 0.05)", "no model: pixel / AU-PRO / image",
+        "brightness alone: image AUROC",
+    ]  # fmt: skip
+    return markdown(head, rows)
+
+
+def detector_latency() -> str:
+    """One row for each set: what `ssim-ae benchmark` says of its first detector."""
+    rows = []
+    for name, found in result("quality")["latency"].items():
+        first = next(iter(result("quality")["runs"][name].values()))
+        engines = found["engines"]
+        rows.append([
+            name,
+            "x".join(str(n) for n in found["size"]),
+            *(f"{engines[e]['latency_ms']} ms" for e in ("onnxruntime", "openvino")),
+            f"{first['detector_megabytes']} MB",
+        ])  # fmt: skip
+    return markdown(["set", "working size", "ONNX Runtime", "OpenVINO", "detector"], rows)
+
+
+def ranks() -> str:
+    """How the self-made score orders the candidates, against their true results."""
+    from scipy.stats import spearmanr
+
+    rows = []
+    for name, runs in result("quality")["ranks"].items():
+        found = []
+        for candidates in runs.values():
+            worth = [c["self_made"]["aupro_30"] for c in candidates]
+            true = [c["test"]["aupro_30"] for c in candidates]
+            chosen = next(t for c, t in zip(candidates, true, strict=True) if c["chosen"])
+            usual = next(
+                t for c, t in zip(candidates, true, strict=True)
+                if c["weights"] == {"head": 1, "gradient": 0.5, "band": 0.5, "rarity": 0.25}
+                and c["smooth"] is None
+            )  # fmt: skip
+            found.append((spearmanr(worth, true)[0], chosen, usual, max(true), min(true)))
+        columns = list(zip(*found, strict=True))
+        rows.append([name, *(spread(c) for c in columns)])
+    head = [
+        "set",
+        "rank correlation",
+        "chosen",
+        "usual weights",
+        "best candidate",
+        "worst candidate",
+    ]
+    return markdown(head, rows)
+
+
+def ablation() -> str:
+    """One row for each set and variant."""
+    rows = [
+        [name, variant, *(f"{r[k]:.3f}" for k in ("held_out_loss", "contrast", *QUALITY))]
+        for name, variants in result("ablation")["sets"].items()
+        for variant, r in variants.items()
+    ]
+    head = ["set", "variant", "held-out loss", "contrast", "pixel AUROC", "AU-PRO", "image AUROC"]
+    return markdown(head, rows)
+
+
+def pretraining() -> str:
+    """One row for each set and length: from random weights, and from the package's."""
+    rows = []
+    found = result("quality")
+    for name, runs in found["runs"].items():
+        random, pretrained = (
+            {k: mean(r["metrics"][k] for r in runs.values()) for k in QUALITY}
+            for runs in (found["runs_random_start"][name], runs)
+        )
+        length = f"1,200 steps, {len(runs)} seeds"
+        rows.append([
+            name, length, "", *(f"{random[k]:.3f} / {pretrained[k]:.3f}" for k in QUALITY)
+        ])  # fmt: skip
+    for name, lengths in result("pretraining")["sets"].items():
+        for length, starts in lengths.items():
+            random, pretrained = starts["random"], starts["pretrained"]
+            keys = ("held_out_loss", *QUALITY)
+            rows.append([
+                name, length, *(f"{random[k]:.3f} / {pretrained[k]:.3f}" for k in keys)
+            ])  # fmt: skip
+    head = ["set", "training", "held-out loss", "pixel AUROC", "AU-PRO (30 %)", "image AUROC"]
+    return markdown(head, rows)

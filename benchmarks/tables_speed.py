@@ -1,0 +1,151 @@
+"""Time and memory as tables; see tables.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from results_as_text import QUALITY, markdown, result
+
+ENGINES = {
+    "torch_eager": "torch eager",
+    "torch_channels_last": "torch eager, channels last",
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
+}
+
+
+def train_step() -> str:
+    """One row for each size of network and batch."""
+    r = result("train_step")
+    rows = []
+    for name, part in {"128x128x1, batch 128": r, **r.get("others", {})}.items():
+        others = [
+            f"{part[f'{who}_patches_per_second']} ({part[f'speedup_over_{who}']}x)"
+            if f"{who}_patches_per_second" in part
+            else "-"
+            for who in ("plain", "msssim", "mindspore")
+        ]
+        half = str(part.get("bf16_patches_per_second", "-"))
+        rows.append([
+            name, str(part["patches_per_second"]), *others, half, str(part["sgemm_gflops"]),
+            f"{part['fraction_of_roof']:.0%}",
+        ])  # fmt: skip
+    head = [
+        "patches per second", "ours", "plain (ours is ... times faster)", "with pytorch-msssim",
+        "MindSpore", "ours in bf16", "sgemm GFLOP/s", "ours, of the roof",
+    ]  # fmt: skip
+    return markdown(head, rows)
+
+
+def time_to_quality() -> str:
+    """One row for each curve that is long enough."""
+    rows = []
+    for name, s in result("time_to_quality")["summary"].items():
+        keys = ("close_to_ten_times_as_long", "that_training", "longest")
+        if all(s[key] for key in keys):
+            rows.append([name, *(point(s[key]) for key in keys)])
+    head = [
+        "training",
+        "the shortest that is close to ten times as long",
+        "that one",
+        "the longest",
+    ]
+    return markdown(head, rows)
+
+
+def point(p: dict[str, Any]) -> str:
+    return f"{p['steps']} steps, {p['seconds']:.0f} s: {p['pixel_auroc']:.3f}"
+
+
+def precision() -> str:
+    """float32 beside bf16, at the lengths that both have."""
+    curves = result("time_to_quality")["curves"]
+    full, half = ({p["steps"]: p for p in curves[n]} for n in ("autoencoder", "autoencoder bf16"))
+    rows = [
+        [
+            str(steps),
+            *(f"{p['seconds']:.0f} s" for p in (full[steps], half[steps])),
+            *(f"{p[k]:.3f}" for k in QUALITY[:2] for p in (full[steps], half[steps])),
+        ]
+        for steps in sorted(full.keys() & half.keys())
+    ]
+    head = [
+        "steps",
+        "float32",
+        "bf16",
+        *(f"{k}, {p}" for k in ("pixel AUROC", "AU-PRO") for p in ("float32", "bf16")),
+    ]
+    return markdown(head, rows)
+
+
+def latency() -> str:
+    """One row for each engine: a picture, pictures in fours, a strip."""
+    r = result("inspect_latency")
+    picture, strip = r["picture"], r["strip"]
+    rows = []
+    for key, name in ENGINES.items():
+        cells = [
+            f"{p['ms'][key]} ms ({p['times_faster_than_torch_eager'][key]}x)"
+            for p in (picture, strip)
+        ]
+        rows.append([name, *cells, f"{picture['pictures_per_second'][key]}"])
+    sizes = [f"{p['size'][1]}x{p['size'][0]}" for p in (picture, strip)]
+    head = [
+        "engine", *(f"{s} (times faster than torch eager)" for s in sizes),
+        f"{sizes[0]} a second, in fours",
+    ]  # fmt: skip
+    return markdown(head, rows)
+
+
+def choices() -> str:
+    """One row for each way of tiling."""
+    rows = [
+        [
+            f"`blend={c['blend']}`, `stride={c['stride']}`",
+            *(f"{c[k]:.3f}" for k in QUALITY),
+            *(
+                f"{c[f'{e}_ms']} ms ({c[f'{e}_share_of_stride_32']:.0%})"
+                for e in ("onnxruntime", "openvino")
+            ),
+        ]
+        for c in result("inspect_latency")["choices"]
+    ]
+    head = ["choice", "pixel AUROC", "AU-PRO", "image AUROC", "ONNX Runtime", "OpenVINO"]
+    return markdown(head, rows)
+
+
+def int8() -> str:
+    """One row for each precision: time on both engines, quality, size."""
+    r = result("inspect_latency")["int8"]
+    rows = [
+        [
+            precision,
+            *(f"{r['ms'][f'{e} {precision}']} ms" for e in ("onnxruntime", "openvino")),
+            *(f"{r['quality'][precision][k]:.3f}" for k in QUALITY),
+            f"{r['bytes'][precision] / 2**20:.1f} MiB",
+        ]
+        for precision in ("float32", "int8")
+    ]
+    head = [
+        "precision", "ONNX Runtime", "OpenVINO", "pixel AUROC", "AU-PRO", "image AUROC", "file",
+    ]  # fmt: skip
+    return markdown(head, rows)
+
+
+def start_and_memory() -> str:
+    """One row for each command."""
+    r = result("start_and_memory")
+    names = {
+        "`ssim-ae --help`": r["start_up"]["help"],
+        "`ssim-ae inspect`, one picture": r["start_up"]["inspect_one"],
+        "training, reference settings, batch 128, 78 steps": r["training"][
+            "reference_texture_batch_128"
+        ],
+        **{f"evaluation of {n} pictures": m for n, m in r["evaluation"].items()},
+        **{
+            f"`inspect` of 20,000x20,000, {n}": m
+            for n, m in {**r["large_picture"], **r["large_picture_written"]}.items()
+        },
+    }
+    rows = [[n, f"{m['seconds']:.2f} s", f"{m['peak_mib']:.0f} MiB"] for n, m in names.items()]
+    return markdown(["command", "time", "peak memory"], rows)
