@@ -180,6 +180,7 @@ def test_grey_files_are_decoded_by_the_policy(program: Program, grey: Path, tmp_
     values = noise(160, 176)
     every = np.random.default_rng(1).permutation(1 << 16).astype(np.uint16).reshape(256, 256)
     Image.fromarray(every).save(tmp_path / "sixteen_bits.png")
+    Image.fromarray(every // 64).save(tmp_path / "dark.png")  # a level more or less tells here
     Image.fromarray(values > 127).save(tmp_path / "one_bit.png")
     alpha = Image.fromarray(noise(160, 176, seed=2))
     Image.merge("LA", [Image.fromarray(values), alpha]).save(tmp_path / "alpha.png")
