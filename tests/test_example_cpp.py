@@ -19,11 +19,11 @@ from PIL.PngImagePlugin import PngInfo
 
 import ssim_ae
 from ssim_ae import Detector
-from ssim_ae.config import load_settings
+from ssim_ae.config_files import load_settings
 from ssim_ae.deploy.onnx import graph_bytes
+from ssim_ae.model.build import inspector_of, network_of
 from ssim_ae.runtime.metadata import read_metadata, replace_metadata
 from ssim_ae.runtime.record import Record, Thresholds, read_record, write_detector
-from ssim_ae.training.assemble import inspector_of, network_of
 from tests.conftest import TINY
 
 SOURCE = Path(__file__).parents[1] / "examples" / "cpp"

@@ -10,13 +10,16 @@ import pytest
 import torch
 from onnx import ModelProto, TensorProto, helper
 
-from ssim_ae.config import ResidualSettings, load_settings
+from ssim_ae.config import ResidualSettings
+from ssim_ae.config_files import load_settings
 from ssim_ae.deploy.fold import folded
 from ssim_ae.deploy.onnx import graph_bytes
 from ssim_ae.errors import DetectorError, InputError
-from ssim_ae.model.inspector import Inspector, MedianGrey
+from ssim_ae.model.build import inspector_of, network_of
+from ssim_ae.model.inspector import Inspected, Inspector, MedianGrey
 from ssim_ae.model.residuals import Residual
-from ssim_ae.training.assemble import CONTROL, inspector_of, network_of
+from ssim_ae.runtime.constants import replace_constants
+from ssim_ae.training.assemble import CONTROL
 
 GRAPHS = {
     # preset, changed settings, height, width: multiples of nothing where the preset allows it
@@ -62,7 +65,8 @@ def test_the_folded_graph_equals_the_original(case: tuple[bytes, tuple[int, ...]
     for batch in (1, 2, 5):
         images = pictures(batch, shape)
         wanted, got = results(graph, images), results(model.SerializeToString(), images)
-        assert [x.shape for x in got] == [(batch, *shape[:2]), (batch,)]
+        maps = (batch, *shape[:2])
+        assert [x.shape for x in got] == [maps, (batch,), maps, (batch,)]
         for a, b in zip(wanted, got, strict=True):
             np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-5)
 
@@ -73,7 +77,7 @@ def test_sizes_are_known_and_nothing_is_computed_from_shapes(
     graph, shape = case
     model = folded(graph, *shape[:2])
     assert not {"Shape", "Range", "ConstantOfShape", "Size"} & {n.op_type for n in model.graph.node}
-    assert [v.name for v in model.graph.output] == ["anomaly_map", "score"]
+    assert [v.name for v in model.graph.output] == list(Inspected._fields)
     for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
         first, *rest = value.type.tensor_type.shape.dim
         assert all(d.dim_value > 0 for d in rest), value.name
@@ -156,14 +160,5 @@ def test_thresholds_in_the_graph_become_further_outputs() -> None:
 
 
 def with_verdicts(graph: bytes, pixel: float, score: float) -> bytes:
-    """A graph that also says which pixels and pictures exceed a threshold."""
-    model = ModelProto.FromString(graph)
-    for name, of, threshold in (("mask", 0, pixel), ("defective", 1, score)):
-        value = model.graph.output[of]
-        limit = helper.make_tensor(f"{name}_limit", TensorProto.FLOAT, [], [threshold])
-        model.graph.initializer.append(limit)
-        model.graph.node.append(helper.make_node("Greater", [value.name, limit.name], [name]))
-        model.graph.output.add().CopyFrom(value)
-        model.graph.output[-1].name = name
-        model.graph.output[-1].type.tensor_type.elem_type = TensorProto.BOOL
-    return bytes(model.SerializeToString())
+    """The graph with these thresholds instead of infinite ones."""
+    return replace_constants(graph, {"pixel_threshold": pixel, "score_threshold": score})
