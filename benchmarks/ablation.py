@@ -84,6 +84,13 @@ VARIANTS: dict[str, Variant] = {
     ),
     "patches drawn evenly": ({}, None, False, 1),
     "contrast 1/8": ({}, None, True, FAINT),
+    "contrast 1/8, pretrained": ({"pretrained": True}, None, True, FAINT),
+    "contrast 1/8, pretrained, stretched": (
+        {"pretrained": True, "contrast": "auto"},
+        None,
+        True,
+        FAINT,
+    ),
     "contrast 1/8, the reference network": ({"preset": "autoencoder"}, None, True, FAINT),
     "contrast 1/8, the reference network and start": ({"preset": "reference"}, None, True, FAINT),
 }
@@ -114,6 +121,8 @@ def measure(name: str, variant: str, steps: int, data: Path, work: Path) -> dict
     if contrast != 1:
         dataset = with_contrast(dataset, work / f"{name}_faint", contrast)
     changes = {"steps": steps, **changes}
+    if "preset" not in changes:  # each part by itself: from random weights, nothing stretched
+        changes = {"pretrained": False, "contrast": "as-is", **changes}
     if options:
         changes["group"] = options[1]
     preset = {"autoencoder": "autoencoder", "reference": "reference-texture"}.get(

@@ -6,7 +6,7 @@ from skimage.metrics import structural_similarity
 
 from ssim_ae.config import ResidualSettings, ResidualTerm
 from ssim_ae.model.findings import Findings
-from ssim_ae.model.residuals import KINDS, Residual
+from ssim_ae.model.residuals import KINDS, Residual, bounded
 
 
 def pictures(c: int, h: int = 96, w: int = 80) -> tuple[torch.Tensor, torch.Tensor]:
@@ -135,3 +135,20 @@ def test_nothing_beyond_reach_is_seen(terms: list[dict[str, object]]) -> None:
     changed[:, :, :64] = 1 - changed[:, :, :64]
     first, second = (module(p, Findings(y, zeros, zeros)) for p in (x, changed))
     assert torch.equal(first[:, 64 + module.reach :], second[:, 64 + module.reach :])
+
+
+def test_a_bounded_term_counts_as_it_is_then_less_and_never_more_than_its_bound() -> None:
+    values = torch.linspace(-3, 200, 5001)
+    found = bounded(values, 3.0)
+    assert torch.equal(found[values <= 2], values[values <= 2])
+    assert (found.diff() > 0).all()
+    assert float(found.max()) < 3
+    slope = (bounded(torch.tensor([2.0, 2.001]), 3.0).diff() / 0.001).item()
+    assert slope == pytest.approx(1, abs=0.01)  # no kink
+    assert bounded(values, None) is values
+    # one map, however large, outvotes no others: each term is bounded before its weight
+    terms = [{"kind": "l1", "scale": 1e-3}, {"kind": "l1", "scale": 1e3, "weight": 0.5}]
+    settings = {"terms": terms, "bound": 3}
+    x, y = pictures(1)
+    both = Residual(ResidualSettings.model_validate(settings))(x, Findings(y))
+    assert float(both.max()) < 3.01

@@ -53,6 +53,9 @@ class ResidualSettings(_Section):
     terms: list[ResidualTerm] = Field(min_length=1)
     combine: Literal["sum", "max"] = "sum"
     smooth: float | None = Field(None, gt=0, le=18, description="Gaussian blur at last, pixels")
+    bound: float | None = Field(
+        None, gt=1, description="what a term counts at most, in units of its scale"
+    )
 
 
 class Stretch(_Section):

@@ -187,10 +187,23 @@ class Residual(nn.Module):
         return total if self.smooth is None else blur_framed(total[:, None], self.smooth)[:, 0]
 
 
+def bounded(term_map: Tensor, bound: float | None) -> Tensor:
+    """The map as it is up to ``bound - 1``, from there on slower and never above ``bound``."""
+    if bound is None:
+        return term_map
+    beyond = (term_map - (bound - 1)).clamp(min=0)
+    return torch.where(beyond > 0, bound - 1 / (1 + beyond), term_map)
+
+
 def combine(maps: Sequence[Tensor], settings: ResidualSettings) -> Tensor:
-    """Scaled maps, summed with their weights or their maximum taken (the zoo's "either" rule)."""
+    """Scaled maps, summed with their weights or their maximum taken (the zoo's "either" rule).
+
+    With a bound no single map can reject a picture by itself: a speck on a good part may lie
+    a hundred times beyond what a well-trained reconstruction usually leaves.
+    """
     scaled = [
-        (m - t.offset) * (t.weight / t.scale) for m, t in zip(maps, settings.terms, strict=True)
+        bounded((m - t.offset) / t.scale, settings.bound) * t.weight
+        for m, t in zip(maps, settings.terms, strict=True)
     ]
     total = scaled[0]
     for other in scaled[1:]:
