@@ -247,6 +247,10 @@ def test_export_check_and_doctor(run: Path, fabric: Path, tmp_path: Path) -> Non
     refused("export", "--to", "onnx", says="say what to do")
     refused("export", own, "--to", "onnx", "--check", ckpt, says="say what to do")
     refused("export", "--from-ckpt", ckpt, says="needs --output RUN")
+    refused(
+        "export", own, "--to", "ckpt", "--size", 1, 2, says="--size does nothing with --to ckpt"
+    )
+    refused("export", own, "--check", ckpt, "--precision", "int8", says="does nothing with --check")
     refused("export", own, "--to", "coreml", says="known are onnx, openvino, mindir, ckpt")
     refused("export", own, "--check", tmp_path / "none.xml", says="does not exist")
     xml = own / "exports" / "detector.xml"

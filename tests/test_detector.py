@@ -27,8 +27,9 @@ from ssim_ae.model.network import Autoencoder
 from ssim_ae.model.weights import load_weights
 from ssim_ae.runtime.constants import read_constants, replace_constants
 from ssim_ae.runtime.detector import READ_AHEAD, Inspection
-from ssim_ae.runtime.engines import start_engine
 from ssim_ae.runtime.metadata import read_metadata, replace_metadata
+from ssim_ae.runtime.onnxruntime_engine import OnnxRuntime
+from ssim_ae.runtime.openvino_engine import OpenVino
 from ssim_ae.runtime.overlay import overlay
 from ssim_ae.runtime.record import KEY, Record, Thresholds, read_record
 from ssim_ae.runtime.regions import find_regions
@@ -80,7 +81,8 @@ def test_engines_equal_torch_with_blended_features(
     image = np.random.default_rng(0).integers(0, 256, (3, *shape), dtype=np.uint8)
     with torch.inference_mode():
         maps, scores, *_ = inspector(torch.from_numpy(image))
-    found, found_scores = start_engine(engine, graph).run(image)
+    started = OpenVino(graph) if engine == "openvino" else OnnxRuntime(graph)
+    found, found_scores = started.run(image)
     np.testing.assert_allclose(found, maps.numpy(), atol=1e-5)
     np.testing.assert_allclose(found_scores, scores.numpy(), atol=1e-5)
 
@@ -261,6 +263,15 @@ def test_files_that_are_no_detector(run: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere.onnx").write_bytes(elsewhere.SerializeToString())
     with pytest.raises(DetectorError, match="another file"):
         Detector.load(tmp_path / "elsewhere.onnx")
+    hidden = onnx.load_from_string(data)
+    secret = onnx.TensorProto(data_type=1, dims=[1], data_location=1)
+    secret.external_data.add(key="location", value="secret.bin")
+    hidden.graph.node.add(op_type="Constant", output=["s"]).attribute.add(
+        name="value", type=onnx.AttributeProto.TENSOR
+    ).t.CopyFrom(secret)
+    (tmp_path / "hidden.onnx").write_bytes(hidden.SerializeToString())
+    with pytest.raises(DetectorError, match="another file"):
+        Detector.load(tmp_path / "hidden.onnx")
     moved = replace_constants(data, {"score_threshold": 9.0, "pixel_threshold": 9.0})
     assert len(moved) == len(data)
     (tmp_path / "moved.onnx").write_bytes(moved)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from PIL import Image
 
 from ssim_ae import Detector, train
 from ssim_ae.data.images import read_picture
@@ -16,10 +18,14 @@ from ssim_ae.deploy.export import check, export
 from ssim_ae.deploy.int8 import network_nodes
 from ssim_ae.deploy.mindspore_checkpoint import read_checkpoint
 from ssim_ae.deploy.parity import ParityError
-from ssim_ae.errors import DetectorError, InputError
+from ssim_ae.deploy.sample import read_sample
+from ssim_ae.errors import DetectorError, InputError, PictureError, SsimAeError
 from ssim_ae.model.weights import WEIGHTS
+from ssim_ae.runtime.benchmark import benchmark
 from ssim_ae.runtime.constants import read_constants
 from ssim_ae.runtime.engines import ENGINES, why_not
+from ssim_ae.runtime.openvino_engine import OpenVino
+from ssim_ae.runtime.record import Thresholds, write_detector
 from ssim_ae.training.calibrate import calibrate
 from ssim_ae.training.from_checkpoint import run_from_checkpoint
 from tests.conftest import TINY
@@ -140,8 +146,6 @@ def test_wrong_use_is_found_before_work(own: Path, tmp_path: Path) -> None:
         (("onnx",), {"precision": "fp16"}, "'fp16' is not to be had for onnx: use float32, int8"),
         (("openvino",), {"output": tmp_path / "x.onnx"}, r"ends in \.xml"),
         (("onnx",), {"output": own / "detector.onnx"}, "is the detector itself"),
-        (("mindir",), {"size": (100, 200)}, "size 100x200 is below 128 pixels"),
-        (("mindir",), {"size": (300, 300)}, "no picture of 300x300"),
         (("openvino",), {"pictures": [tmp_path / "none.png"]}, "does not exist"),
     ]
     for targets, options, words in cases:
@@ -157,6 +161,14 @@ def test_wrong_use_is_found_before_work(own: Path, tmp_path: Path) -> None:
     export(own, "openvino")
     with pytest.raises(InputError, match="is an export itself"):
         export(own / "exports" / "detector.xml", "onnx")
+
+
+@pytest.mark.skipif(why_not("mindspore") is not None, reason="mindspore is not installed")
+def test_sizes_of_a_mindir(own: Path) -> None:
+    for size, words in (((100, 200), "below 128 pixels"), ((300, 300), "no picture of 300x300")):
+        with pytest.raises(InputError, match=words):
+            export(own, "mindir", size=size)
+    assert export(own, "mindir").files[0] == own / "exports" / "detector.mindir"
 
 
 def test_the_sample_holds_good_and_defective_pictures(run: Path) -> None:
@@ -211,6 +223,8 @@ def test_zoo_checkpoints_both_ways(own: Path, fabric: Path, picture: Path, tmp_p
     assert Detector.load(made).inspect(picture).score > 0
     with pytest.raises(InputError, match="exists already"):
         run_from_checkpoint(file, made)
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+    assert any("unknown" in warning for warning in Detector.load(made).record.warnings)
     # the same weights through --init-from: a step at a rate of nearly nothing changes nothing
     still = [*TINY, "steps=1", "learning_rate=1e-9"]
     warm = train(fabric, "autoencoder", changes=still, output=tmp_path / "warm", init_from=file)
@@ -223,3 +237,63 @@ def test_zoo_checkpoints_both_ways(own: Path, fabric: Path, picture: Path, tmp_p
     with pytest.raises(InputError, match=r"bad\.ckpt"):
         run_from_checkpoint(tmp_path / "bad.ckpt", tmp_path / "no2")
     assert not (tmp_path / "no2").exists()
+
+
+def test_int8_keeps_thresholds_of_equal_value(own: Path) -> None:
+    """Its tools merge constants of one value; a pixel threshold may equal the score's."""
+    detector = Detector.load(own)
+    equal = Thresholds(score=0.5, pixel=0.5)  # and another constant of the graph
+    record = detector.record.model_copy(update={"thresholds": equal})
+    write_detector(detector.file.read_bytes(), record, detector.file)
+    file = export(own, "onnx", precision="int8").files[0]
+    assert read_constants(file.read_bytes()) == {"score_threshold": 0.5, "pixel_threshold": 0.5}
+    with pytest.raises(InputError, match="is an export itself"):
+        export(file, "openvino")
+
+
+def test_weights_of_another_training_are_not_exported(own: Path, fabric: Path) -> None:
+    other = train(fabric, "autoencoder", changes=[*TINY, "latent=9"], output=own.with_name("other"))
+    shutil.copy(other.folder / WEIGHTS, own / WEIGHTS)
+    with pytest.raises(DetectorError, match="belongs to another training"):
+        export(own, "ckpt")
+    assert left(own / "exports") == []
+
+
+def test_an_engine_that_fails_says_so_in_one_line(run: Path) -> None:
+    colour = np.zeros((1, 160, 176, 3), np.uint8)  # the detector is grey
+    for name in ("onnxruntime", "openvino", "torch"):
+        with pytest.raises(SsimAeError, match=r"failed on \(1, 160, 176, 3\)") as caught:
+            Detector.load(run, name).engine.run(colour)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_missing_engine_is_told_before_work(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "ssim_ae.runtime.engines.find_spec", lambda n: None if n == "openvino" else find_spec(n)
+    )
+    with pytest.raises(InputError, match=r"checked on openvino, which is missing.*pip install"):
+        export(own, "openvino")
+
+
+def test_large_pictures_are_compared_on_their_middle(own: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((700, 600), np.uint8)).save(tmp_path / "large.png")
+    Image.fromarray(np.zeros((100, 600), np.uint8)).save(tmp_path / "small.png")
+    detector = Detector.load(own)
+    assert read_sample(detector, [tmp_path / "large.png"])[-1].shape == (512, 512)
+    with pytest.raises(InputError, match="600x100 at working size is smaller"):
+        read_sample(detector, [tmp_path / "small.png"])
+
+
+def test_one_export_that_cannot_run_does_not_stop_the_benchmark(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export(own, "openvino")
+
+    def refuse(self: OpenVino, batch: np.ndarray) -> None:
+        raise PictureError("made for another size")
+
+    monkeypatch.setattr(OpenVino, "run", refuse)
+    found = benchmark(own, (128, 128))["engines"]
+    assert found["openvino"] == {"not_usable": "made for another size"}
+    assert found["exports/detector.xml"] == {"not_usable": "made for another size"}
+    assert found["onnxruntime"]["latency_ms"] > 0

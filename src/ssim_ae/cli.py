@@ -247,6 +247,21 @@ def export(
             "say what to do: export RUN --to FORMAT, export RUN --check FILE, or "
             "export --from-ckpt FILE --output RUN"
         )
+    given = {
+        "--precision": precision != "float32", "--output": output, "--pictures": pictures,
+        "--size": size, "--engine": engine, "--config": config,
+    }  # fmt: skip
+    acts = {
+        "--from-ckpt": ("--output", "--config"),
+        "--check": ("--pictures", "--engine"),
+        "--to ckpt": ("--output",),
+        "--to mindir": ("--output", "--pictures", "--size"),
+        "--to": ("--precision", "--output", "--pictures"),
+    }
+    what = "--from-ckpt" if from_ckpt else "--check" if check else f"--to {to}"
+    useless = [k for k, v in given.items() if v and k not in acts.get(what, acts["--to"])]
+    if useless and to in (None, "onnx", "openvino", "mindir", "ckpt"):
+        raise InputError(f"{', '.join(useless)} does nothing with {what}: leave it out")
     if from_ckpt is not None:
         from ssim_ae.training.from_checkpoint import run_from_checkpoint
 

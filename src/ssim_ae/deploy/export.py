@@ -21,6 +21,7 @@ from ssim_ae.deploy.sample import read_good, read_sample
 from ssim_ae.errors import InputError
 from ssim_ae.files import require_writable, write_atomically
 from ssim_ae.runtime.detector import Detector
+from ssim_ae.runtime.engines import OF_SUFFIX, why_not
 from ssim_ae.runtime.exported import parts_of, sidecar_of, write_sidecar
 from ssim_ae.runtime.record import Record, write_detector
 
@@ -76,6 +77,12 @@ def export(
         raise InputError(f"{file}: an export to {to} ends in {SUFFIX[to]}: rename it")
     if file.resolve() == detector.file.resolve():
         raise InputError(f"{file}: is the detector itself: choose another --output")
+    if detector.record.precision != "float32":
+        raise InputError(f"{detector.file}: is an export itself: name the run or its detector.onnx")
+    engine = OF_SUFFIX.get(SUFFIX[to])
+    reason = why_not(engine) if engine else None
+    if reason is not None:
+        raise InputError(f"an export to {to} is checked on {engine}, which is missing: {reason}")
     if to == "ckpt":
         return _checkpoint(detector, file)
     _ = detector.thresholds  # told before work begins
@@ -88,7 +95,8 @@ def export(
         sample = [p for p in sample if p.shape[:2] == tuple(size)]
         if not sample:
             raise InputError(
-                f"no picture of {size[0]}x{size[1]} to compare on: name some with --pictures"
+                f"no picture of {size[0]}x{size[1]} to compare on: name some with --pictures, or "
+                "leave --size out"
             )
     require_writable(file.parent)
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=".export-") as scratch:
@@ -161,17 +169,15 @@ def _checkpoint(detector: Detector, file: Path) -> Exported:
     """Weights alone; what was written is read back and compared bit for bit."""
     from ssim_ae.deploy.mindspore_checkpoint import checkpoint_bytes, read_checkpoint
     from ssim_ae.deploy.zoo_weights import zoo_weights
-    from ssim_ae.model.build import network_of
     from ssim_ae.model.network import Autoencoder
-    from ssim_ae.model.weights import WEIGHTS, load_weights
+    from ssim_ae.runtime.torch_engine import trained_network
 
-    network = network_of(detector.record.settings)
+    network = trained_network(detector.file, detector.record)
     if not isinstance(network, Autoencoder):
         raise InputError(
             f"{detector.file}: the zoo has no {detector.record.settings.network} network, only the "
             "reference one: train with --preset reference-texture, or export to mindir"
         )
-    load_weights(network, detector.file.with_name(WEIGHTS))
     weights = zoo_weights(network)
     require_writable(file.parent)
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=".export-") as scratch:
@@ -187,5 +193,5 @@ def _checkpoint(detector: Detector, file: Path) -> Exported:
 
 
 def _square(record: Record, sample: Sequence[Pixels]) -> tuple[int, int]:
-    side = record.settings.centre_crop or record.settings.resize
+    side = record.settings.centre_crop
     return (side, side) if side else (sample[0].shape[0], sample[0].shape[1])

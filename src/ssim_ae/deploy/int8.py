@@ -10,11 +10,13 @@ import logging
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssim_ae.data.images import Pixels
+from ssim_ae.runtime.constants import NAMES, replace_constants
 
 
 def int8_bytes(graph: bytes, pictures: Sequence[Pixels]) -> bytes:
@@ -24,14 +26,7 @@ def int8_bytes(graph: bytes, pictures: Sequence[Pixels]) -> bytes:
         graph: float32.
         pictures: uint8 at working size; good ones.
     """
-    import onnx
-    from onnxruntime.quantization import (
-        CalibrationDataReader,
-        QuantFormat,
-        QuantType,
-        quantize_static,
-    )
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+    from onnxruntime.quantization import CalibrationDataReader
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
         def __init__(self) -> None:
@@ -41,14 +36,28 @@ def int8_bytes(graph: bytes, pictures: Sequence[Pixels]) -> bytes:
             picture = next(self.left, None)
             return None if picture is None else {"image": picture[None]}
 
-    logging.getLogger().setLevel(logging.ERROR)
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)  # both tools report their inner workings as warnings
+    try:
+        return _quantized(graph, Reader())
+    finally:
+        root.setLevel(level)
+
+
+def _quantized(graph: bytes, reader: Any) -> bytes:
+    import onnx
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
     with tempfile.TemporaryDirectory() as scratch:
         plain, ready, done = (Path(scratch) / f"{name}.onnx" for name in "abc")
-        plain.write_bytes(graph)
+        # constants of equal value are merged: the thresholds get values that nothing else has
+        plain.write_bytes(replace_constants(graph, dict(zip(NAMES, (3.1e38, 3.2e38), strict=True))))
         quant_pre_process(plain, ready, skip_symbolic_shape=True)
         nodes = network_nodes(onnx.load(ready))
         quantize_static(
-            ready, done, Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
+            ready, done, reader, quant_format=QuantFormat.QDQ, per_channel=True,
             nodes_to_quantize=nodes, weight_type=QuantType.QInt8,
         )  # fmt: skip
         return done.read_bytes()

@@ -101,7 +101,8 @@ def parity(detector: Detector, other: Detector, pictures: Sequence[Pixels]) -> P
         other_verdict = found.get("defective", found["score"] > np.float32(threshold))
         for score in expected["score"][verdict != other_verdict]:
             verdicts += 1
-            differences["verdict"].append(abs(float(score) / threshold - 1) + 1e-9)
+            distance = abs(float(score) - threshold) / max(abs(threshold), 1e-9)
+            differences["verdict"].append(distance + 1e-9)
     return Parity(
         pictures=len(pictures),
         pixels=pixels,

@@ -10,6 +10,7 @@ from ssim_ae.errors import InputError
 from ssim_ae.runtime.detector import Detector
 from ssim_ae.runtime.inspect import find_pictures
 
+SIDE = 512  # of what is compared, at most, pixels
 FOLDER, GOOD, DEFECTIVE = "sample", "good", "defective"  # RUN/sample/good_0.png ...
 
 
@@ -29,7 +30,20 @@ def read_sample(detector: Detector, pictures: Sequence[Path] = ()) -> list[Pixel
             f"{detector.file.parent}: keeps no pictures to compare an export on: name good and "
             "defective ones with --pictures"
         )
-    return found
+    smallest = record.settings.tile
+    small = [p.shape for p in found if min(p.shape[:2]) < smallest]
+    if small:
+        raise InputError(
+            f"a picture of {small[0][1]}x{small[0][0]} at working size is smaller than the "
+            f"detector's {smallest} pixels: leave it out"
+        )
+    return [window(picture) for picture in found]
+
+
+def window(picture: Pixels) -> Pixels:
+    """The middle of a picture, at most ``SIDE`` pixels a side: larger ones cost only memory."""
+    tops = [max(0, (length - SIDE) // 2) for length in picture.shape[:2]]
+    return picture[tops[0] : tops[0] + SIDE, tops[1] : tops[1] + SIDE]
 
 
 def read_good(detector: Detector) -> list[Pixels]:

@@ -45,12 +45,13 @@ def benchmark(run: str | Path, size: tuple[int, int] | None = None) -> dict[str,
     for name, file, engine in ways:
         began = time.perf_counter()
         try:
-            running[name] = Detector.load(file, engine)
+            detector = Detector.load(file, engine)
+            load_ms = round(1e3 * (time.perf_counter() - began), 1)
+            detector.measure(batch[0])
         except SsimAeError as error:
             engines[name] = {"not_usable": str(error)}
             continue
-        engines[name] = {"load_ms": round(1e3 * (time.perf_counter() - began), 1)}
-        running[name].measure(batch[0])
+        running[name], engines[name] = detector, {"load_ms": load_ms}
     single: dict[str, list[float]] = {name: [] for name in running}
     several: dict[str, list[float]] = {name: [] for name in running}
     sgemm = []

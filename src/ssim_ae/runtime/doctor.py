@@ -23,6 +23,12 @@ def doctor() -> dict[str, Any]:
     """
     missing = [name for name in TRAINING if find_spec(name) is None]
     training = f"{', '.join(missing)} missing: pip install 'ssim-ae[train]'" if missing else None
+    devices: dict[str, Any] = {}
+    if training is None:
+        try:
+            devices = _devices()
+        except (ImportError, OSError) as error:
+            training = f"torch does not load ({str(error).splitlines()[0]}): install it again"
     return {
         "ssim_ae": ssim_ae.__version__,
         "python": platform.python_version(),
@@ -32,7 +38,7 @@ def doctor() -> dict[str, Any]:
         else os.cpu_count(),
         "versions": {name: version for name in _packages() if (version := _version(name))},
         "engines": {name: why_not(name) for name in ENGINES},
-        "training": {"why_not": training, **({} if missing else _devices())},
+        "training": {"why_not": training, **devices},
         "extras": {
             extra: None if find_spec(package) else f"pip install 'ssim-ae[{extra}]'"
             for extra, package in EXTRAS.items()

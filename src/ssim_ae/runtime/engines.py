@@ -96,7 +96,10 @@ def why_not(name: str) -> str | None:
     if package == "onnxruntime":
         from ssim_ae.runtime.onnxruntime_engine import missing_provider
 
-        return missing_provider(name)
+        try:
+            return missing_provider(name)
+        except (ImportError, OSError) as error:
+            return f"{package} does not load ({str(error).splitlines()[0]}): install it again"
     if package == "torch" and find_spec("safetensors") is None:
         return f"safetensors is not installed; {ENGINES[name]}"
     return None

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
 from ssim_ae.errors import DetectorError
 from ssim_ae.files import write_atomically
-from ssim_ae.runtime.record import Record, sha256
+from ssim_ae.runtime.record import FORMAT, Record, sha256
 
 
 class Sidecar(BaseModel):
@@ -61,9 +61,14 @@ def read_sidecar(file: Path) -> Sidecar:
     except OSError as error:
         missing = error.filename or beside
         raise DetectorError(f"{missing}: cannot be read ({error.strerror}): copy it too") from None
-    except (ValueError, ValidationError) as error:
+    except (ValueError, ValidationError, RecursionError) as error:
         reason = str(error).splitlines()[0]
         raise DetectorError(f"{beside}: is damaged ({reason}): export the run again") from None
+    if found.record.format > FORMAT:
+        raise DetectorError(
+            f"{beside}: detector format {found.record.format} is newer than {FORMAT}: upgrade "
+            "ssim-ae"
+        )
     if list(found.files.values()) != list(now.values()):
         raise DetectorError(f"{file}: is not what {beside.name} was written for: export it again")
     return found

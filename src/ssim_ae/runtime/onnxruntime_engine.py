@@ -42,7 +42,9 @@ class OnnxRuntime:
         if threads is not None:
             options.intra_op_num_threads = threads
         try:
-            self._session = ort.InferenceSession(graph, options, providers=[provider])
+            # TF32 would give other maps than those calibrated on
+            exact = {"use_tf32": 0} if name == "onnxruntime:cuda" else {}
+            self._session = ort.InferenceSession(graph, options, providers=[(provider, exact)])
         except Exception as error:  # its exception types are no public classes
             reason = str(error).splitlines()[0]
             raise DetectorError(f"ONNX Runtime refuses the graph ({reason})") from None

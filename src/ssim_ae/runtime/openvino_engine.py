@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssim_ae.data.images import Map, Pixels
-from ssim_ae.errors import DetectorError
+from ssim_ae.errors import DetectorError, SsimAeError
 
 
 class OpenVino:
@@ -38,9 +38,18 @@ class OpenVino:
             raise DetectorError(f"OpenVINO refuses the graph ({reason})") from None
 
     def run(self, batch: Pixels) -> tuple[Map, Map]:
-        result = self._model([batch])
+        result = self._infer(batch)
         return np.array(result["anomaly_map"]), np.array(result["score"])
 
+    def _infer(self, batch: Pixels) -> Any:
+        try:
+            return self._model([batch])
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise SsimAeError(
+                f"OpenVINO failed on {batch.shape} ({reason}): free memory, or use smaller pictures"
+            ) from None
+
     def outputs(self, batch: Pixels) -> dict[str, NDArray[Any]]:
-        result = self._model([batch])
+        result = self._infer(batch)
         return {port.get_any_name(): np.array(result[port]) for port in self._model.outputs}

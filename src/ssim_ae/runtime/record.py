@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -56,7 +57,7 @@ class Record(BaseModel):
     trained_on: list[str] = Field(default=[], description="fingerprints of the training pictures")
     chosen_on: list[str] = Field(default=[], description="... of those that weighed the maps")
     warnings: list[str] = []
-    precision: str = Field(default="float32", description="of the graph: float32, fp16 or int8")
+    precision: Literal["float32", "fp16", "int8"] = "float32"  # of the graph
 
     @property
     def seen(self) -> set[str]:
@@ -105,9 +106,10 @@ def read_record(model: bytes, name: object) -> Record:
         raise DetectorError(
             f"{name}: detector format {found.format} is newer than {FORMAT}: upgrade ssim-ae"
         )
-    if constants and found.thresholds and constants != constants_of(found.thresholds):
+    expected = constants_of(found.thresholds) if found.thresholds and found.format >= 4 else None
+    if expected is not None and constants != expected:
         raise DetectorError(
-            f"{name}: its graph has other thresholds than its record: calibrate it again"
+            f"{name}: its graph has other thresholds than its record: copy it again, or train anew"
         )
     return found
 

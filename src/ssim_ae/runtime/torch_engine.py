@@ -11,18 +11,19 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from ssim_ae.data.images import Map, Pixels
-from ssim_ae.errors import DetectorError, InputError
+from ssim_ae.errors import DetectorError, InputError, SsimAeError
 from ssim_ae.model.build import inspector_of, network_of
 from ssim_ae.model.inspector import Inspected, Inspector
 from ssim_ae.model.weights import WEIGHTS, load_weights
 from ssim_ae.runtime.record import Record, constants_of, sha256
 
 
-def torch_inspector(file: Path, record: Record) -> Inspector:
-    """The inspection graph of a run, in float32, with the record's thresholds.
+def trained_network(file: Path, record: Record) -> nn.Module:
+    """The network of a run, with the weights that its detector was exported from.
 
     Raises:
         InputError: there are no weights beside the detector.
@@ -34,8 +35,19 @@ def torch_inspector(file: Path, record: Record) -> Inspector:
     if sha256(weights.read_bytes()) != record.fingerprints.get("weights"):
         raise DetectorError(f"{weights}: belongs to another training than {file.name}")
     network = network_of(record.settings).eval()
-    load_weights(network, weights)
-    inspector = inspector_of(network, record.settings)
+    misfits = load_weights(network, weights)
+    if misfits:
+        raise DetectorError(f"{weights}: does not fit {file.name} ({misfits[0]}): copy both again")
+    return network
+
+
+def torch_inspector(file: Path, record: Record) -> Inspector:
+    """The inspection graph of a run, in float32, with the record's thresholds.
+
+    Raises:
+        InputError, DetectorError: as ``trained_network``.
+    """
+    inspector = inspector_of(trained_network(file, record), record.settings)
     if record.thresholds is not None:
         for name, value in constants_of(record.thresholds).items():
             inspector.get_buffer(name).fill_(value)
@@ -48,6 +60,7 @@ class Torch:
     name = "torch"
 
     def __init__(self, file: Path, record: Record) -> None:
+        torch.backends.cudnn.allow_tf32 = False  # maps like those calibrated on
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._inspector = torch_inspector(file, record).to(self._device)
         convert_conv2d_weight_memory_format(self._inspector, torch.channels_last)
@@ -58,5 +71,11 @@ class Torch:
 
     @torch.inference_mode()
     def outputs(self, batch: Pixels) -> dict[str, NDArray[Any]]:
-        found: Inspected = self._inspector(torch.from_numpy(np.asarray(batch)).to(self._device))
-        return {name: value.cpu().numpy() for name, value in found._asdict().items()}
+        try:
+            found: Inspected = self._inspector(torch.from_numpy(np.asarray(batch)).to(self._device))
+            return {name: value.cpu().numpy() for name, value in found._asdict().items()}
+        except (RuntimeError, IndexError) as error:  # out of memory, too small
+            reason = str(error).splitlines()[0]
+            raise SsimAeError(
+                f"torch failed on {batch.shape} ({reason}): free memory, or use smaller pictures"
+            ) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import ssim_ae
@@ -15,6 +16,11 @@ from ssim_ae.files import require_writable
 from ssim_ae.model.build import network_of
 from ssim_ae.model.network import Autoencoder
 from ssim_ae.training.assemble import write_files
+
+UNKNOWN = (
+    "pictures that these weights were trained on are unknown here: calibrate on others, or the "
+    "promised false-reject rate does not hold"
+)
 
 
 def run_from_checkpoint(
@@ -44,7 +50,7 @@ def run_from_checkpoint(
     color = "grey" if shape.pop("channels") == 1 else "rgb"
     own: dict[str, Any] = {**shape, "color": color, "zoo": None}
     settings, notes = load_settings(preset, config, [*own.items(), *changes])
-    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+    if run.exists():
         raise InputError(f"{run}: exists already: choose another --output")
     network = network_of(settings)
     if not isinstance(network, Autoencoder):
@@ -52,9 +58,12 @@ def run_from_checkpoint(
     ignored = load_zoo_weights(network, tensors)
     if ignored:
         notes.append(f"{checkpoint}: {len(ignored)} entries that are no weights left out")
-    require_writable(run)
-    save_settings(settings, run / "config.yaml", ssim_ae.__version__)
+    require_writable(run.parent)
     nothing: dict[str, list[str]] = {"trained_on": [], "chosen_on": []}
     residual = settings.residual
-    write_files(network.eval(), settings, residual, residual, run, nothing, None)
-    return [*notes, f"thresholds are missing: ssim-ae calibrate {run} GOOD_PICTURES"]
+    with TemporaryDirectory(dir=run.parent, prefix=".made-") as scratch:  # a whole run, or none
+        made = Path(scratch) / "run"
+        save_settings(settings, made / "config.yaml", ssim_ae.__version__)
+        write_files(network.eval(), settings, residual, residual, made, nothing, UNKNOWN)
+        made.replace(run)
+    return [*notes, UNKNOWN, f"thresholds are missing: ssim-ae calibrate {run} GOOD_PICTURES"]

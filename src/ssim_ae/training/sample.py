@@ -13,40 +13,33 @@ from ssim_ae.data.corruption import TRAINED, corrupt
 from ssim_ae.data.images import Pixels, Preparation
 from ssim_ae.data.patches import batch_seed
 from ssim_ae.data.shapes import draw_masks
-from ssim_ae.deploy.sample import DEFECTIVE, FOLDER, GOOD
+from ssim_ae.deploy.sample import DEFECTIVE, FOLDER, GOOD, window
 from ssim_ae.files import writing
 
 PICTURES = 6  # of each kind
-SIDE = 512  # of the window that is kept, at most, pixels
 MASKS = 64
 
 
 def write_sample(files: Sequence[Path], preparation: Preparation, run: Path, seed: int) -> None:
     """Windows of held-out good pictures at working size, as they are and with generated defects."""
     chosen = files[:: -(-len(files) // PICTURES)]
-    windows = [_window(preparation.read(file)[0]) for file in chosen]
-    side = min(min(w.shape[:2]) for w in windows) // 8 * 8
+    pictures = [window(preparation.read(file)[0]) for file in chosen]
+    side = min(min(w.shape[:2]) for w in pictures) // 8 * 8
     masks = draw_masks(side, seed, MASKS)
     folder = run / FOLDER
     with writing(folder):
         folder.mkdir(exist_ok=True)
-        for number, window in enumerate(windows):
-            Image.fromarray(window).save(folder / f"{GOOD}_{number}.png")
-            square, donor = _patch(window, side), _patch(windows[number - 1], side)
+        for number, picture in enumerate(pictures):
+            Image.fromarray(picture).save(folder / f"{GOOD}_{number}.png")
+            square, donor = _patch(picture, side), _patch(pictures[number - 1], side)
             rng = torch.Generator().manual_seed(batch_seed(seed, number, 0, 6))
             shown, label = square, torch.zeros(1)
             while not label.any():
                 shown, label = corrupt(square, donor, masks, list(TRAINED.values()), rng)
             planes = torch.round(shown[0] * 255).to(torch.uint8).permute(1, 2, 0).numpy()
-            changed = window.copy()
-            changed[:side, :side] = planes if window.ndim == 3 else planes[..., 0]
+            changed = picture.copy()
+            changed[:side, :side] = planes if picture.ndim == 3 else planes[..., 0]
             Image.fromarray(changed).save(folder / f"{DEFECTIVE}_{number}.png")
-
-
-def _window(picture: Pixels) -> Pixels:
-    """The middle of a picture, at most ``SIDE`` pixels a side."""
-    tops = [max(0, (length - SIDE) // 2) for length in picture.shape[:2]]
-    return picture[tops[0] : tops[0] + SIDE, tops[1] : tops[1] + SIDE]
 
 
 def _patch(picture: Pixels, side: int) -> torch.Tensor:

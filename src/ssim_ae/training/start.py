@@ -80,7 +80,9 @@ def take_over(network: nn.Module, source: Path) -> list[str]:
         ignored = load_zoo_weights(network, tensors)
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
-    return [f"{source}: {len(ignored)} entries that are no weights left out"] if ignored else []
+    unknown = f"{source}: the pictures behind these weights are unknown: hold out others"
+    left_out = f"{source}: {len(ignored)} entries that are no weights left out"
+    return [unknown, left_out] if ignored else [unknown]
 
 
 def grey_start(weights: dict[str, Tensor]) -> dict[str, Tensor]:
