@@ -87,13 +87,15 @@ def compared(picture: Tensor, reconstruction: Tensor) -> Tensor:
     """
     x, y = F.avg_pool2d(picture, 2), F.avg_pool2d(reconstruction, 2)
     c = x.shape[1]
-    moments = torch.cat([x, y, x * x + y * y, x * y], 1)
+    u, v = x - 0.5, y - 0.5  # centred: fewer digits lost in the variances
+    moments = torch.cat([u, v, u * u + v * v, u * v], 1)
     for window in ((WINDOW, 1), (1, WINDOW)):
         inside = (window[0] // 2, window[1] // 2)
         moments = F.avg_pool2d(moments, window, 1, inside, count_include_pad=False)
     mx, my, squares, xy = (moments[:, i * c : (i + 1) * c] for i in range(4))
-    luminance = (2 * mx * my + C1) / (mx * mx + my * my + C1)
     structure = (2 * (xy - mx * my) + C2) / (squares - mx * mx - my * my + C2)
+    mx, my = mx + 0.5, my + 0.5
+    luminance = (2 * mx * my + C1) / (mx * mx + my * my + C1)
     unlike = (1 - luminance * structure).mean(1, keepdim=True)
     return torch.cat([x, y, (x - y).abs() * 4, unlike], 1)
 
