@@ -36,7 +36,7 @@ def quality() -> str:
         at = [m["at_threshold"] for m in metrics]
         brightness = metrics[0]["baselines"]["brightness_image_auroc"]
         rows.append([
-            f"{name}, {len(runs)} seeds",
+            f"{name}, {len(runs)} seed" + "s" * (len(runs) > 1),
             f"{mean(r['seconds']['training'] for r in runs.values()):.0f} s",
             *(spread(m[k] for m in metrics) for k in QUALITY),
             *(spread(a[k] for a in at) for k in ("recall", "false_reject_rate")),

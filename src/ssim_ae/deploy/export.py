@@ -20,10 +20,11 @@ from ssim_ae.deploy.parity import BOUNDS, Parity, ParityError, parity
 from ssim_ae.deploy.sample import read_good, read_sample
 from ssim_ae.errors import InputError
 from ssim_ae.files import require_writable, write_atomically
+from ssim_ae.runtime.constants import replace_constants
 from ssim_ae.runtime.detector import Detector
 from ssim_ae.runtime.engines import OF_SUFFIX, why_not
 from ssim_ae.runtime.exported import parts_of, sidecar_of, write_sidecar
-from ssim_ae.runtime.record import Record, write_detector
+from ssim_ae.runtime.record import Record, constants_of, write_detector
 
 PRECISIONS = {
     "onnx": ("float32", "int8"),
@@ -146,7 +147,9 @@ def _write(
     if precision == "int8":
         from ssim_ae.deploy.int8 import int8_bytes
 
-        graph = int8_bytes(graph, read_good(detector))
+        graph = replace_constants(
+            int8_bytes(graph, read_good(detector)), constants_of(detector.thresholds)
+        )
     if to == "onnx":
         write_detector(graph, record, file)
     elif to == "openvino":

@@ -22,6 +22,8 @@ from ssim_ae.runtime.constants import NAMES, replace_constants
 def int8_bytes(graph: bytes, pictures: Sequence[Pixels]) -> bytes:
     """The ONNX graph with quantize-dequantize pairs around its convolutions of several channels.
 
+    Its thresholds are no longer those of ``graph``: put them in again.
+
     Args:
         graph: float32.
         pictures: uint8 at working size; good ones.

@@ -191,8 +191,9 @@ def bounded(term_map: Tensor, bound: float | None) -> Tensor:
     """The map as it is up to ``bound - 1``, from there on slower and never above ``bound``."""
     if bound is None:
         return term_map
-    beyond = (term_map - (bound - 1)).clamp(min=0)
-    return torch.where(beyond > 0, bound - 1 / (1 + beyond), term_map)
+    kept = term_map.clamp(max=bound - 1)
+    beyond = term_map - kept
+    return kept + beyond / (1 + beyond)
 
 
 def combine(maps: Sequence[Tensor], settings: ResidualSettings) -> Tensor:
