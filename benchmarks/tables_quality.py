@@ -116,7 +116,8 @@ def pretraining() -> str:
             {k: mean(r["metrics"][k] for r in runs.values()) for k in QUALITY}
             for runs in (found["runs_random_start"][name], runs)
         )
-        length = f"1,200 steps, {len(runs)} seeds"
+        seeds = len(found["runs_random_start"][name]), len(runs)
+        length = f"1,200 steps, {seeds[0]} / {seeds[1]} seeds"
         rows.append([
             name, length, "", *(f"{random[k]:.3f} / {pretrained[k]:.3f}" for k in QUALITY)
         ])  # fmt: skip
