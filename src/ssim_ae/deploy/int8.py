@@ -10,7 +10,6 @@ import logging
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,26 +27,28 @@ def int8_bytes(graph: bytes, pictures: Sequence[Pixels]) -> bytes:
         graph: float32.
         pictures: uint8 at working size; good ones.
     """
-    from onnxruntime.quantization import CalibrationDataReader
-
-    class Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
-        def __init__(self) -> None:
-            self.left = iter(pictures)
-
-        def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
-            picture = next(self.left, None)
-            return None if picture is None else {"image": picture[None]}
-
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)  # both tools report their inner workings as warnings
     try:
-        return _quantized(graph, Reader())
+        return _quantized(graph, _Reader(pictures))
     finally:
         root.setLevel(level)
 
 
-def _quantized(graph: bytes, reader: Any) -> bytes:
+class _Reader:
+    """Hands out pictures one by one, as ONNX Runtime's CalibrationDataReader does: by shape, since
+    that class comes with an import that only exports need."""
+
+    def __init__(self, pictures: Sequence[Pixels]) -> None:
+        self.left = iter(pictures)
+
+    def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+        picture = next(self.left, None)
+        return None if picture is None else {"image": picture[None]}
+
+
+def _quantized(graph: bytes, reader: _Reader) -> bytes:
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
