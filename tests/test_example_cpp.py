@@ -94,16 +94,6 @@ def written(graph: bytes, record: Record, file: Path, scores: list[float]) -> Pa
     middle = float(np.mean(sorted(scores)[len(scores) // 2 - 1 : len(scores) // 2 + 1]))
     thresholds = Thresholds(score=middle, pixel=0.9 * middle)
     write_detector(graph, record.model_copy(update={"thresholds": thresholds}), file)
-    settings = record.settings
-    entries = {
-        "color": settings.color,
-        "resize": str(settings.resize or "none"),
-        "centre_crop": str(settings.centre_crop or "none"),
-        "smallest": str(settings.tile),
-        "score_threshold": repr(middle),
-    }
-    data = file.read_bytes()
-    file.write_bytes(replace_metadata(data, entries | read_metadata(data)))
     return file
 
 
