@@ -32,6 +32,12 @@ from ssim_ae.training import train as training
 
 RESULT = Path(__file__).parent / "results" / "ablation.json"
 KEPT = ("pixel_auroc", "aupro_30", "image_auroc")
+WEIGHED = [  # the same for all variants, whatever the presets say
+    {"kind": "head"},
+    {"kind": "gradient", "sigma": 3, "weight": 0.5},
+    {"kind": "band", "sigma": 2, "weight": 0.5},
+    {"kind": "rarity", "weight": 0.5},
+]
 FAINT = 1 / 8  # contrast of the low-contrast variants, about middle grey
 
 
@@ -122,7 +128,7 @@ def measure(name: str, variant: str, steps: int, data: Path, work: Path) -> dict
         dataset = with_contrast(dataset, work / f"{name}_faint", contrast)
     changes = {"steps": steps, **changes}
     if "preset" not in changes:  # each part by itself: from random weights, nothing stretched
-        changes = {"pretrained": False, "contrast": "as-is", **changes}
+        changes = {"pretrained": False, "contrast": "as-is", "residual.terms": WEIGHED, **changes}
     if options:
         changes["group"] = options[1]
     preset = {"autoencoder": "autoencoder", "reference": "reference-texture"}.get(

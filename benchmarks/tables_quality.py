@@ -79,7 +79,7 @@ def ranks() -> str:
             chosen = next(t for c, t in zip(candidates, true, strict=True) if c["chosen"])
             usual = next(
                 t for c, t in zip(candidates, true, strict=True)
-                if c["weights"] == {"head": 1, "gradient": 0.5, "band": 0.5, "rarity": 0.25}
+                if c["weights"] == {"head": 1, "gradient": 0.25, "band": 0.25, "rarity": 0.25}
                 and c["smooth"] is None
             )  # fmt: skip
             found.append((spearmanr(worth, true)[0], chosen, usual, max(true), min(true)))

@@ -31,8 +31,8 @@ MASKS = 256
 SIDE = 512  # largest crop that is looked at, pixels
 TAIL = 0.001  # share of good pixels beyond one unit of a map
 # weights beside the head's 1: each of the two filters, the rarity of the colour; the last blur
-FILTERS, RARITY, SMOOTHING = (0.0, 0.5, 1.0, 2.0), (0.0, 0.25, 0.5, 1.0), (None, 2.0)
-USUAL = (0.5, 0.25, None)  # taken unless generated defects speak clearly for another
+FILTERS, RARITY, SMOOTHING = (0.0, 0.25, 0.5, 1.0), (0.0, 0.25, 0.5), (None, 2.0)
+USUAL = (0.25, 0.25, None)  # taken unless generated defects speak clearly for another
 CLEARLY = 0.05  # of AU-PRO
 
 
