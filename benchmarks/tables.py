@@ -39,6 +39,7 @@ TABLES: dict[str, Callable[[], str]] = {
         tables_quality.quality,
         tables_quality.detector_latency,
         tables_quality.ranks,
+        tables_quality.left_out,
         tables_quality.ablation,
         tables_quality.pretraining,
         tables_deployment.deployment,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from results_as_text import QUALITY, markdown, mean, result, spread
 
 
@@ -77,11 +79,7 @@ def ranks() -> str:
             worth = [c["self_made"]["aupro_30"] for c in candidates]
             true = [c["test"]["aupro_30"] for c in candidates]
             chosen = next(t for c, t in zip(candidates, true, strict=True) if c["chosen"])
-            usual = next(
-                t for c, t in zip(candidates, true, strict=True)
-                if c["weights"] == {"head": 1, "gradient": 0.25, "band": 0.25, "rarity": 0.25}
-                and c["smooth"] is None
-            )  # fmt: skip
+            usual = next(t for c, t in zip(candidates, true, strict=True) if is_usual(c))
             found.append((spearmanr(worth, true)[0], chosen, usual, max(true), min(true)))
         columns = list(zip(*found, strict=True))
         rows.append([name, *(spread(c) for c in columns)])
@@ -94,6 +92,48 @@ def ranks() -> str:
         "worst candidate",
     ]
     return markdown(head, rows)
+
+
+def left_out() -> str:
+    """Each set in turn: the candidate that the other three would have settled, tried on it."""
+    found = {name: next(iter(runs.values())) for name, runs in result("quality")["ranks"].items()}
+    rows = []
+    for name, candidates in found.items():
+        others = [c for other, c in found.items() if other != name]
+        blind = max(
+            range(len(candidates)),
+            key=lambda i: mean(worth(c[i], confounded=c is found["screw"]) for c in others),
+        )
+        own = max(range(len(candidates)), key=lambda i: worth(candidates[i], name == "screw"))
+        usual = next(i for i, c in enumerate(candidates) if is_usual(c))
+        rows.append([
+            name,
+            *(
+                " / ".join(f"{candidates[i]['test'][k]:.3f}" for k in QUALITY)
+                + ("" if i == usual else f" ({described(candidates[i])})")
+                for i in (usual, blind, own)
+            ),
+        ])  # fmt: skip
+    head = ["set", "usual weights", "settled by the other three", "best on the set itself"]
+    return markdown(head, rows)
+
+
+def worth(candidate: dict[str, Any], confounded: bool) -> float:
+    """Mean of the three areas on the test pictures; of two where brightness tells the labels."""
+    return mean(candidate["test"][k] for k in (QUALITY[:2] if confounded else QUALITY))
+
+
+def is_usual(candidate: dict[str, Any]) -> bool:
+    """Whether these are the weights of the preset."""
+    usual = {"head": 1, "gradient": 0.25, "band": 0.25, "rarity": 0.25}
+    return candidate["weights"] == usual and candidate["smooth"] is None
+
+
+def described(candidate: dict[str, Any]) -> str:
+    """Weights beside the head's 1."""
+    weights = candidate["weights"]
+    blur = "" if candidate["smooth"] is None else ", blurred"
+    return f"filters {weights.get('band', 0):g}, rarity {weights.get('rarity', 0):g}{blur}"
 
 
 def ablation() -> str:
@@ -110,17 +150,6 @@ def ablation() -> str:
 def pretraining() -> str:
     """One row for each set and length: from random weights, and from the package's."""
     rows = []
-    found = result("quality")
-    for name, runs in found["runs"].items():
-        random, pretrained = (
-            {k: mean(r["metrics"][k] for r in runs.values()) for k in QUALITY}
-            for runs in (found["runs_random_start"][name], runs)
-        )
-        seeds = len(found["runs_random_start"][name]), len(runs)
-        length = f"1,200 steps, {seeds[0]} / {seeds[1]} seeds"
-        rows.append([
-            name, length, "", *(f"{random[k]:.3f} / {pretrained[k]:.3f}" for k in QUALITY)
-        ])  # fmt: skip
     for name, lengths in result("pretraining")["sets"].items():
         for length, starts in lengths.items():
             random, pretrained = starts["random"], starts["pretrained"]

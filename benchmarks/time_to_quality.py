@@ -3,9 +3,9 @@
     SSIM_AE_DATA=<folder> python benchmarks/time_to_quality.py [--only NAME] [--work DIR]
         [--result FILE] [--json]
 
-On aitex_fabric_02: the `autoencoder` preset in float32 and bf16, and the reference settings.
-The preset's learning rate follows its number of steps, so every point of its curve is a training of
-its own; the reference's is constant, so its points lie on one training that is resumed again and
+On aitex_fabric_02: the `texture` preset, the `autoencoder` preset in float32 and bf16, and the
+reference settings. A preset's learning rate follows its number of steps, so every point of its curve
+is a training of its own; the reference's is constant, so its points lie on one training that is resumed again and
 again. Seconds are steps times the median time of a step, since other work on a shared machine would
 distort a sum; they leave out start-up, export and calibration. One seed. Points already in the
 result are kept: it can be stopped and continued. Test pictures only measure: nothing is chosen by
@@ -31,6 +31,7 @@ STRIPS = ("group", r"^(\d+)_")  # tiles of one strip are held out together
 CLOSE = 0.005
 # name -> (preset, changes, lengths in steps)
 CURVES: dict[str, tuple[str, list[tuple[str, Any]], list[int]]] = {
+    "texture": ("texture", [], [3, 10, 30, 100, 300, 1200]),
     "autoencoder": ("autoencoder", [], [25, 50, 100, 200, 300, 600, 1000, 3000]),
     "reference-texture": ("reference-texture", [], [25, 50, 100, 200, 400, 800, 1000]),
     "autoencoder bf16": ("autoencoder", [("precision", "bf16")], [100, 300, 600]),
@@ -65,7 +66,7 @@ def measure(name: str, steps: int, data: Path, work: Path, fresh: bool) -> dict[
     preset, changes, _ = CURVES[name]
     changes = [*changes, ("steps", steps), STRIPS]
     run = work / name.replace(" ", "_")
-    if preset == "autoencoder":
+    if preset != "reference-texture":
         run = run.with_name(f"{run.name}_{steps}")
         done = train(data, preset, changes=changes, output=run, overwrite=True)
     elif not fresh and (run / "config.yaml").exists():
@@ -115,7 +116,7 @@ def draw(curves: dict[str, list[dict[str, Any]]], file: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
-    for (name, curve), marker in zip(curves.items(), "osd", strict=False):
+    for (name, curve), marker in zip(curves.items(), "^osd", strict=False):
         points = sorted(curve, key=lambda p: p["steps"])
         axes.plot(
             [p["seconds"] for p in points],
