@@ -31,7 +31,7 @@ PLAIN = AugmentSettings(p_rotate=0, p_horizontal_flip=0, p_vertical_flip=0)  # p
 class ResidualTerm(_Section):
     """One kind of difference between picture and reconstruction."""
 
-    kind: Literal["ssim", "l1", "gradient", "band", "head", "rarity"]
+    kind: Literal["ssim", "l1", "gradient", "band", "head", "rarity", "features"]
     window: int = Field(11, ge=1, le=127, description="uniform window, pixels, odd")
     sigma: float | None = Field(None, gt=0, le=18, description="Gaussian window instead, pixels")
     weight: float = Field(1.0, gt=0)
@@ -56,6 +56,10 @@ class ResidualSettings(_Section):
     bound: float | None = Field(
         None, gt=1, description="what a term counts at most, in units of its scale"
     )
+
+    def has(self, kind: str) -> bool:
+        """Whether a term is of this kind."""
+        return any(term.kind == kind for term in self.terms)
 
 
 class Stretch(_Section):
@@ -140,15 +144,17 @@ class Settings(_Section):
                 f"stride is {self.stride}, but tiles of {self.tile} need {self.tile // 16} "
                 f"to {self.tile} (smaller ones do not fit in memory)"
             )
-        joint_only = any(term.kind in ("head", "rarity") for term in self.residual.terms)
+        joint_only = any(self.residual.has(kind) for kind in ("head", "rarity", "features"))
         if self.network == "reference" and (joint_only or self.choose):
-            raise ValueError("residuals of kind head and rarity, and choose, need network=joint")
+            raise ValueError(
+                "residuals of kind head, rarity and features, and choose, need network=joint"
+            )
         kinds = [term.kind for term in self.residual.terms]
-        known = {"head", "gradient", "band", "rarity"}
+        known = {"head", "gradient", "band", "rarity", "features"}
         if self.choose and not ("head" in kinds and set(kinds) <= known):
             raise ValueError(
-                "choose weighs head against gradient, band and rarity: let residual.terms hold "
-                "head and some of these, or set choose=false"
+                "choose weighs head against gradient, band, rarity and features: let "
+                "residual.terms hold head and some of these, or set choose=false"
             )
         if self.choose and len(set(kinds)) < len(kinds):
             raise ValueError("choose takes each kind of residual once: remove one, or choose=false")

@@ -29,6 +29,7 @@ from ssim_ae.files import write_atomically
 
 PRESETS = (
     "auto",
+    "features",
     "texture",
     "object",
     "autoencoder",

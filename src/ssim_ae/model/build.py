@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from ssim_ae.config import Settings
+from ssim_ae.model.features import FeatureDistance
 from ssim_ae.model.inspector import Inspector
 from ssim_ae.model.joint import JointNetwork, WholePicture
 from ssim_ae.model.network import Autoencoder, initialize
@@ -16,7 +17,10 @@ def network_of(settings: Settings) -> nn.Module:
     """The network of the settings, its weights not yet trained."""
     channels, latent, width = settings.channels, settings.latent, settings.first_layer_channels
     if settings.network == "joint":
-        return JointNetwork(channels, latent, width)
+        joint = JointNetwork(channels, latent, width)
+        if settings.residual.has("features"):
+            joint.features = FeatureDistance(channels)
+        return joint
     network = Autoencoder(settings.tile, channels, latent, width)
     initialize(network, settings.initialization)
     return network

@@ -10,11 +10,13 @@ from torch import Tensor
 class Findings(NamedTuple):
     """Of pictures ``[n, c, h, w]`` in 0..1: their reconstruction, of the same shape; ``logit``
     ``[n, h, w]``, the log odds that a pixel is defective; ``rarity`` ``[n, h, w]``, -log density of
-    its colour. None where a network has no segmentation head, no counted colours."""
+    its colour; ``features`` ``[n, h, w]``, distance of its ImageNet features to those of good
+    pictures. None where a network has no segmentation head, no counted colours, no features."""
 
     reconstruction: Tensor
     logit: Tensor | None = None
     rarity: Tensor | None = None
+    features: Tensor | None = None
 
 
 def findings(found: Tensor | Findings) -> Findings:

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from ssim_ae.config import CELL
 from ssim_ae.model.colors import ColorRarity
+from ssim_ae.model.features import FeatureDistance
 from ssim_ae.model.filters import enlarged, mirrored
 from ssim_ae.model.findings import Findings
 from ssim_ae.model.ssim import C1, C2
@@ -65,6 +66,8 @@ class JointNetwork(nn.Module):
         assert self.logit.bias is not None
         nn.init.constant_(self.logit.bias, PRIOR)
         self.colors = ColorRarity(channels)  # counted before training; on whole pictures only
+        # learned after training; on whole pictures only
+        self.features: FeatureDistance | None = None
         self.channels = channels
 
     def forward(self, picture: Tensor) -> Findings:
@@ -106,11 +109,15 @@ class WholePicture(nn.Module):
     ``[n, c, h, w]`` -> ``Findings`` of the same height and width.
     """
 
-    reach = REACH
-
     def __init__(self, network: JointNetwork) -> None:
         super().__init__()
         self.network = network
+
+    @property
+    def reach(self) -> int:
+        """How far around a pixel its findings look, pixels."""
+        features = self.network.features
+        return REACH if features is None else max(REACH, features.reach)
 
     def forward(self, picture: Tensor) -> Findings:
         h, w = picture.shape[2:]
@@ -119,7 +126,10 @@ class WholePicture(nn.Module):
         assert found.logit is not None
         logit = enlarged(found.logit, 2)[:, 0, :h, :w]
         rarity = self.network.colors(picture)
-        return Findings(found.reconstruction[:, :, :h, :w], logit, rarity)
+        features = None
+        if self.network.features is not None:
+            features = self.network.features(whole)[:, :h, :w]
+        return Findings(found.reconstruction[:, :, :h, :w], logit, rarity, features)
 
 
 def _layer(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:

@@ -99,6 +99,13 @@ def rarity_residual(picture: Tensor, found: Findings, taps: Tensor) -> Tensor:
     return found.rarity
 
 
+def features_residual(picture: Tensor, found: Findings, taps: Tensor) -> Tensor:
+    """Distance of ImageNet features to those of good pictures, ``[n, h, w]``, 0 and more."""
+    if found.features is None:
+        raise ValueError("a residual of kind features needs the joint network's learned features")
+    return found.features
+
+
 class Kind(NamedTuple):
     """A kind of residual: its function, its 1-D windows, and from their radii how far around a
     pixel its value looks, pixels (an upper bound)."""
@@ -134,6 +141,7 @@ KINDS: dict[str, Kind] = {
     "band": Kind(band_residual, _band_ends, lambda fine, wide: 2 * (2 * fine + wide) + 4),
     "head": Kind(head_residual, _own_window, lambda radius: 0),
     "rarity": Kind(rarity_residual, _own_window, lambda radius: 0),
+    "features": Kind(features_residual, _own_window, lambda radius: 0),
 }
 
 

@@ -30,9 +30,11 @@ PICTURES = 64  # half of them get defects
 MASKS = 256
 SIDE = 512  # largest crop that is looked at, pixels
 TAIL = 0.001  # share of good pixels beyond one unit of a map
-# weights beside the head's 1: each of the two filters, the rarity of the colour; the last blur
+# weights beside the head's 1: each of the two filters, the rarity of the colour; the last blur;
+# ImageNet features, where the settings hold them
 FILTERS, RARITY, SMOOTHING = (0.0, 0.25, 0.5, 1.0), (0.0, 0.25, 0.5), (None, 2.0)
-USUAL = (0.25, 0.25, None)  # taken unless generated defects speak clearly for another
+FEATURES = (0.0, 1.0)
+USUAL = (0.25, 0.25, None, 0.0)  # taken unless generated defects speak clearly for another
 CLEARLY = 0.05  # of AU-PRO
 
 
@@ -87,7 +89,8 @@ def choose(
     trained on others of their kind; so of the candidates that are clearly not worse than the best,
     the one nearest to the usual weights is taken.
     """
-    grid = list(product(FILTERS, RARITY, SMOOTHING))
+    features = FEATURES if settings.has("features") else (0.0,)
+    grid = list(product(FILTERS, RARITY, SMOOTHING, features))
     candidates = [candidate(settings, *point) for point in grid]
     terms, names = Residual(settings), [t.kind for t in settings.terms]
     found = []
@@ -120,20 +123,26 @@ def choose(
 
 
 def candidate(
-    settings: ResidualSettings, filters: float, rarity: float, smooth: float | None
+    settings: ResidualSettings,
+    filters: float,
+    rarity: float,
+    smooth: float | None,
+    features: float = 0.0,
 ) -> ResidualSettings:
     """The head with weight 1, each filter with ``filters``; what weighs nothing is left out."""
     weights = {"head": 1.0, "gradient": filters, "band": filters, "rarity": rarity}
+    weights["features"] = features
     terms = [
         t.model_copy(update={"weight": weights[t.kind]}) for t in settings.terms if weights[t.kind]
     ]
     return settings.model_copy(update={"terms": terms, "smooth": smooth})
 
 
-def distance(point: tuple[float, float, float | None]) -> float:
+def distance(point: tuple[float, float, float | None, float]) -> float:
     """From the usual weights, and a blur counted like half a weight."""
-    blurred = 0.5 * (point[2] != USUAL[2])
-    return abs(point[0] - USUAL[0]) + abs(point[1] - USUAL[1]) + blurred
+    filters, rarity, smooth, features = point
+    blurred = 0.5 * (smooth != USUAL[2])
+    return abs(filters - USUAL[0]) + abs(rarity - USUAL[1]) + blurred + abs(features - USUAL[3])
 
 
 def _generated(store: PictureStore, seed: int) -> Iterator[tuple[Tensor, Tensor]]:

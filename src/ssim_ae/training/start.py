@@ -32,6 +32,8 @@ COMPARED = "compare1.0.weight"  # [out, 3 + 3 + 3 + 1, 3, 3], see model.joint.co
 def new_network(settings: Settings) -> nn.Module:
     """The network of the settings, from the package's weights where they ask for them and fit."""
     network = network_of(settings)
+    if isinstance(network, JointNetwork):
+        network.features = None  # learned last, see training.assemble
     if settings.pretrained and isinstance(network, JointNetwork):
         load_start(network)
     return network

@@ -30,6 +30,7 @@ from ssim_ae.training.allocator import keep_freed_memory
 from ssim_ae.training.assemble import count_colors, write_run
 from ssim_ae.training.calibrate import calibrated
 from ssim_ae.training.checkpoint import STATE
+from ssim_ae.training.imagenet import imagenet_weights
 from ssim_ae.training.loop import (
     Progress,
     any_process,
@@ -99,6 +100,8 @@ def train(
         for note in notes:
             on_note(note)
         _require_free(run, overwrite)
+    if settings.residual.has("features"):
+        imagenet_weights()  # missing or damaged is found now, not after the training
     files = training_pictures(dataset)
     groups = group_names(files, settings.group)
     before = _trained_by(init_from)
