@@ -146,7 +146,7 @@ def learned(channels: int, store: PictureStore | None = None) -> FeatureDistance
         rows = found.permute(0, 2, 3, 1).reshape(-1, WIDTH)
         made.mean.copy_(rows.mean(0))
         made.deviation.copy_(rows.std(0))
-        made.centres.copy_(torch.randn(CENTRES, WIDTH, generator=rng))
+        made.centres.copy_(torch.randn(CENTRES, WIDTH, 1, 1, generator=rng))
     return made
 
 
@@ -186,7 +186,7 @@ def test_distance_equals_scipy_s() -> None:
     made = learned(1)
     picture = torch.rand(1, 1, 64, 96, generator=torch.Generator().manual_seed(3))
     rows = made.described(picture)[0].flatten(1).t().double().numpy()
-    nearest = cdist(rows, made.centres.double().numpy()).min(1) / WIDTH**0.5
+    nearest = cdist(rows, made.centres[:, :, 0, 0].double().numpy()).min(1) / WIDTH**0.5
     expected = np.sqrt(nearest**2 + features_module.SOFTENING).reshape(64 // STRIDE, 96 // STRIDE)
     large = F.interpolate(torch.from_numpy(expected)[None, None], scale_factor=8, mode="bilinear")
     np.testing.assert_allclose(made(picture)[0], large[0, 0], rtol=1e-3)
@@ -409,3 +409,16 @@ def test_a_run_s_network_is_built_as_it_was_saved() -> None:
     assert network.features is not None
     assert network.features.backbone.stem.in_channels == 3
     assert inspector_of(network, settings).reach > REACH
+
+
+def test_int8_leaves_the_features_alone() -> None:
+    import onnx
+
+    from ssim_ae.deploy.int8 import network_nodes
+
+    model = onnx.load_model_from_string(graph_bytes(inspector(3), 3, 128))
+    chosen = network_nodes(model)
+    weights = {n.name: n.input[1] for n in model.graph.node if n.op_type == "Conv"}
+    assert any("encode" in weights.get(name, "") for name in chosen)
+    assert not any("features" in weights.get(name, "") for name in chosen)
+    assert sum("features" in name for name in weights.values()) > 30

@@ -101,7 +101,7 @@ class FeatureDistance(nn.Module):
         self.centres: Tensor
         self.register_buffer("mean", torch.zeros(WIDTH))
         self.register_buffer("deviation", torch.ones(WIDTH))
-        self.register_buffer("centres", torch.zeros(CENTRES, WIDTH))
+        self.register_buffer("centres", torch.zeros(CENTRES, WIDTH, 1, 1))
 
     def described(self, picture: Tensor) -> Tensor:
         """Standardised features of each position, averaged over its neighbours.
@@ -117,9 +117,8 @@ class FeatureDistance(nn.Module):
 
     def forward(self, picture: Tensor) -> Tensor:
         x = self.described(picture)
-        # |x - c|^2 = |x|^2 - (2 x c - |c|^2): one convolution for all centres
-        kernels = 2 * self.centres[:, :, None, None]
-        likeness = F.conv2d(x, kernels, -(self.centres * self.centres).sum(1))
-        squared = (x * x).sum(1, keepdim=True) - likeness.amax(1, keepdim=True)
+        # |x - c|^2 = |x|^2 - 2 (x c - |c|^2 / 2): one convolution for all centres
+        likeness = F.conv2d(x, self.centres, -(self.centres * self.centres).sum((1, 2, 3)) / 2)
+        squared = (x * x).sum(1, keepdim=True) - 2 * likeness.amax(1, keepdim=True)
         distance = ((squared / WIDTH).clamp(min=0) + SOFTENING).sqrt()
         return enlarged(distance, STRIDE)[:, 0]

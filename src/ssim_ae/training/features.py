@@ -51,7 +51,7 @@ def settle(features: FeatureDistance, store: PictureStore, seed: int) -> None:
     positions = (positions - mean) / deviation
     features.mean.copy_(mean)
     features.deviation.copy_(deviation)
-    features.centres.copy_(positions[core_set(positions, CENTRES, rng)])
+    features.centres.copy_(positions[core_set(positions, CENTRES, rng)][:, :, None, None])
 
 
 def core_set(positions: Tensor, count: int, rng: torch.Generator) -> Tensor:
