@@ -4,12 +4,12 @@
         [--result FILE] [--json]
 
 On aitex_fabric_02: the `texture` preset, the `autoencoder` preset in float32 and bf16, and the
-reference settings. A preset's learning rate follows its number of steps, so every point of its curve
-is a training of its own; the reference's is constant, so its points lie on one training that is resumed again and
-again. Seconds are steps times the median time of a step, since other work on a shared machine would
-distort a sum; they leave out start-up, export and calibration. One seed. Points already in the
-result are kept: it can be stopped and continued. Test pictures only measure: nothing is chosen by
-them here.
+reference settings. A preset's learning rate follows its number of steps, so every point of its
+curve is a training of its own; the reference's is constant, so its points lie on one training that
+is resumed again and again. Seconds are steps times the median time of a step, since other work on a
+shared machine would distort a sum; they leave out start-up, export and calibration. One seed.
+Points already in the result are kept: it can be stopped and continued. Test pictures only measure:
+nothing is chosen by them here.
 """
 
 from __future__ import annotations

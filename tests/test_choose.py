@@ -16,11 +16,14 @@ from ssim_ae.training.choose import CLEARLY, USUAL, candidate, choose, normalise
 
 
 class Known(nn.Module):
-    """Reconstructs the store's flat grey; its head marks what differs from that, or is blind."""
+    """Reconstructs the store's flat grey; its head marks what differs from that, or is blind.
 
-    def __init__(self, sees: bool) -> None:
+    ``features``: by how much the distance of its features tells a difference of 1 from none.
+    """
+
+    def __init__(self, sees: bool, features: float = 0.0) -> None:
         super().__init__()
-        self.sees = sees
+        self.sees, self.features = sees, features
 
     def forward(self, picture: torch.Tensor) -> Findings:
         flat = torch.full_like(picture, 0.5)
@@ -29,7 +32,9 @@ class Known(nn.Module):
         if self.sees:
             logit = logit + 60 * (picture - flat).abs().mean(1)
         rarity = torch.rand(picture.shape[0], *picture.shape[2:], generator=rng)
-        return Findings(flat, logit, rarity)
+        noise = torch.rand(picture.shape[0], *picture.shape[2:], generator=rng)
+        distance = noise + self.features * (picture - flat).abs().mean(1)
+        return Findings(flat, logit, rarity, distance)
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +93,27 @@ def test_the_usual_weights_are_kept_unless_others_are_clearly_better(flat_store)
     )
     best = max(row["aupro_30"] for row in table)
     assert (chosen == usual) == (worth >= best - CLEARLY)
+
+
+@pytest.mark.parametrize("helpful", [True, False])
+def test_features_are_taken_if_the_usual_weights_find_more_with_them(flat_store, helpful) -> None:
+    network = Known(sees=False, features=30.0 if helpful else 0.0)
+    settings = normalised(network, load_settings("features")[0].residual, flat_store)
+    chosen, table = choose(network, settings, flat_store, seed=0)
+    usual = {
+        weight: next(
+            row["aupro_30"]
+            for row in table
+            if row["smooth"] is None
+            and row["weights"]
+            == {t.kind: t.weight for t in candidate(settings, *USUAL, weight).terms}
+        )
+        for weight in (0.0, 1.0)
+    }
+    assert (usual[1.0] > usual[0.0]) == helpful
+    assert ("features" in {t.kind for t in chosen.terms}) == helpful
+    weighed = [row for row in table if ("features" in row["weights"]) == helpful]
+    assert len(table) - len(weighed) == 1
 
 
 def test_the_choice_is_the_seeds(flat_store) -> None:

@@ -7,12 +7,13 @@ say which weights and smoothing find most.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ssim_ae import value_bins
@@ -30,11 +31,9 @@ PICTURES = 64  # half of them get defects
 MASKS = 256
 SIDE = 512  # largest crop that is looked at, pixels
 TAIL = 0.001  # share of good pixels beyond one unit of a map
-# weights beside the head's 1: each of the two filters, the rarity of the colour; the last blur;
-# ImageNet features, where the settings hold them
+# weights beside the head's 1: each of the two filters, the rarity of the colour; the last blur
 FILTERS, RARITY, SMOOTHING = (0.0, 0.25, 0.5, 1.0), (0.0, 0.25, 0.5), (None, 2.0)
-FEATURES = (0.0, 1.0)
-USUAL = (0.25, 0.25, None, 0.0)  # taken unless generated defects speak clearly for another
+USUAL = (0.25, 0.25, None)  # taken unless generated defects speak clearly for another
 CLEARLY = 0.05  # of AU-PRO
 
 
@@ -87,39 +86,54 @@ def choose(
 
     A candidate is worth its AU-PRO (30 %) on them. Generated defects flatter the head, which was
     trained on others of their kind; so of the candidates that are clearly not worse than the best,
-    the one nearest to the usual weights is taken.
+    the one nearest to the usual weights is taken. ImageNet features were never shown generated
+    defects: they are taken if the usual weights are worth more with them.
     """
-    features = FEATURES if settings.has("features") else (0.0,)
-    grid = list(product(FILTERS, RARITY, SMOOTHING, features))
-    candidates = [candidate(settings, *point) for point in grid]
-    terms, names = Residual(settings), [t.kind for t in settings.terms]
-    found = []
-    for picture, label in _generated(store, seed):
-        maps = terms.terms(picture, findings(network(picture)))
-        found.append((maps, label.numpy() > 0.5))
+    found = [
+        (Residual(settings).terms(picture, findings(network(picture))), label.numpy() > 0.5)
+        for picture, label in _generated(store, seed)
+    ]
+    features = 0.0
     table: list[dict[str, Any]] = []
-    for tried in candidates:
-        residual, tally, scores = Residual(tried), PixelCounts(), []
-        for maps, mask in found:
-            used = [maps[names.index(t.kind)] for t in tried.terms]
-            anomaly_map = residual.combined(used)[0].numpy()
-            tally.add(anomaly_map, mask)
-            scores.append(float(anomaly_map.max()))
-        defective = np.array([mask.any() for _, mask in found])
-        row = {
-            "weights": {str(t.kind): t.weight for t in tried.terms},
-            "smooth": tried.smooth,
-            "pixel_auroc": tally.auroc(),
-            "aupro_30": tally.aupro(0.3),
-            "image_auroc": auroc(*per_score(np.array(scores), defective)),
-        }
-        table.append(row)
-    best = max(row["aupro_30"] for row in table)
-    near = [i for i, row in enumerate(table) if row["aupro_30"] >= best - CLEARLY]
-    chosen = min(near, key=lambda i: (distance(grid[i]), -table[i]["aupro_30"]))
-    for i, row in enumerate(table):
-        row["chosen"] = i == chosen
+    if settings.has("features"):
+        without, with_them = (
+            tried(candidate(settings, *USUAL, weight), settings, found) for weight in (0.0, 1.0)
+        )
+        features = float(with_them["aupro_30"] > without["aupro_30"])
+        table = [without if features else with_them]  # the grid holds the other one
+    grid = list(product(FILTERS, RARITY, SMOOTHING))
+    candidates = [candidate(settings, *point, features) for point in grid]
+    rows = [tried(c, settings, found) for c in candidates]
+    best = max(row["aupro_30"] for row in rows)
+    near = [i for i, row in enumerate(rows) if row["aupro_30"] >= best - CLEARLY]
+    chosen = min(near, key=lambda i: (distance(grid[i]), -rows[i]["aupro_30"]))
+    table += rows
+    for row in table:
+        row["chosen"] = row is rows[chosen]
     return candidates[chosen], table
+
+
+def tried(
+    settings: ResidualSettings,
+    every: ResidualSettings,
+    found: Sequence[tuple[Sequence[Tensor], NDArray[np.bool_]]],
+) -> dict[str, Any]:
+    """What a candidate is worth on pictures whose terms ``every`` were computed before."""
+    residual, tally, scores = Residual(settings), PixelCounts(), []
+    names = [t.kind for t in every.terms]
+    for maps, mask in found:
+        used = [maps[names.index(t.kind)] for t in settings.terms]
+        anomaly_map = residual.combined(used)[0].numpy()
+        tally.add(anomaly_map, mask)
+        scores.append(float(anomaly_map.max()))
+    defective = np.array([mask.any() for _, mask in found])
+    return {
+        "weights": {str(t.kind): t.weight for t in settings.terms},
+        "smooth": settings.smooth,
+        "pixel_auroc": tally.auroc(),
+        "aupro_30": tally.aupro(0.3),
+        "image_auroc": auroc(*per_score(np.array(scores), defective)),
+    }
 
 
 def candidate(
@@ -130,19 +144,19 @@ def candidate(
     features: float = 0.0,
 ) -> ResidualSettings:
     """The head with weight 1, each filter with ``filters``; what weighs nothing is left out."""
-    weights = {"head": 1.0, "gradient": filters, "band": filters, "rarity": rarity}
-    weights["features"] = features
+    weights = {
+        "head": 1.0, "gradient": filters, "band": filters, "rarity": rarity, "features": features
+    }  # fmt: skip
     terms = [
         t.model_copy(update={"weight": weights[t.kind]}) for t in settings.terms if weights[t.kind]
     ]
     return settings.model_copy(update={"terms": terms, "smooth": smooth})
 
 
-def distance(point: tuple[float, float, float | None, float]) -> float:
+def distance(point: tuple[float, float, float | None]) -> float:
     """From the usual weights, and a blur counted like half a weight."""
-    filters, rarity, smooth, features = point
-    blurred = 0.5 * (smooth != USUAL[2])
-    return abs(filters - USUAL[0]) + abs(rarity - USUAL[1]) + blurred + abs(features - USUAL[3])
+    filters, rarity, smooth = point
+    return abs(filters - USUAL[0]) + abs(rarity - USUAL[1]) + 0.5 * (smooth != USUAL[2])
 
 
 def _generated(store: PictureStore, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
