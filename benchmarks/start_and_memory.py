@@ -131,25 +131,43 @@ def evaluation(work: Path) -> dict[str, Any]:
     return found
 
 
+# what a picture of full size takes: (preset, stride, colour); the joint network has no stride
+LARGE = (
+    ("auto", None, "grey"),
+    ("auto", None, "rgb"),
+    ("fast", 32, "grey"),
+    ("autoencoder", 128, "grey"),
+)
+
+
 def large_picture(work: Path) -> dict[str, Any]:
     """One 20,000x20,000 picture at full size."""
     found = {}
-    for preset, stride in (("fast", 32), ("autoencoder", 128)):
-        run = full_size_run(work, preset, stride)
-        found[f"{preset}, stride {stride}"] = command("inspect", run, large(work))
+    for kind in LARGE:
+        run = full_size_run(work, *kind)
+        found[name_of(*kind)] = command("inspect", run, large(work))
     return found
 
 
 def large_picture_written(work: Path) -> dict[str, Any]:
     """The same with overlay and mask written."""
-    run = full_size_run(work, "fast", 32)
-    words = ["inspect", run, large(work), "--output", work / "results"]
-    return {"fast, stride 32, pictures written": command(*words)}
+    found = {}
+    for kind in LARGE:
+        words = ["inspect", full_size_run(work, *kind), large(work), "--output", work / "results"]
+        found[f"{name_of(*kind)}, pictures written"] = command(*words)
+    return found
 
 
-def full_size_run(work: Path, preset: str, stride: int) -> Path:
-    run = work / f"full_{preset}"
-    changes = ["--set", "resize=null", "--set", f"stride={stride}", *SMALL]
+def name_of(preset: str, stride: int | None, color: str) -> str:
+    name = preset if stride is None else f"{preset}, stride {stride}"
+    return name if color == "grey" else f"{name}, {color}"
+
+
+def full_size_run(work: Path, preset: str, stride: int | None, color: str) -> Path:
+    run = work / f"full_{preset}_{color}"
+    changes = ["--set", "resize=null", "--set", f"color={color}", *SMALL]
+    if stride is not None:
+        changes += ["--set", f"stride={stride}"]
     if not run.exists():
         command("train", work / "fabric", "--preset", preset, *changes, "--output", run)
     return run

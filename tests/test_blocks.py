@@ -112,8 +112,13 @@ def test_cuts_cover_every_pixel_once(length: int, stride: int, reach: int) -> No
 
 @pytest.mark.parametrize("size", [(128, 85_000), (85_000, 128), (256, 17_000), (20_000, 20_000)])
 @pytest.mark.parametrize(
-    "changes", [{"blend": "features"}, {"stride": 128}, {"color": "rgb", "tile": 256}], ids=str
-)
+    "changes",
+    [
+        {"blend": "features"}, {"stride": 128}, {"color": "rgb", "tile": 256},
+        {"network": "joint"}, {"network": "joint", "color": "rgb", "first_layer_channels": 16},
+    ],
+    ids=str,
+)  # fmt: skip
 def test_a_block_of_any_shape_stays_within_the_memory(
     size: tuple[int, int], changes: dict[str, object]
 ) -> None:

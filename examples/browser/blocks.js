@@ -4,8 +4,8 @@
 import { cut } from "./picture.js";
 
 const MEMORY = 2 ** 29;
-// bytes for each pixel that the network sees at its usual width, and for each pixel and channel
-const [NETWORK_BYTES, USUAL_WIDTH, RESIDUAL_BYTES] = [45, 32, 445];
+// bytes for each pixel and first-layer channel that the network sees, for each pixel and channel
+const BYTES = { reference: [1.4, 445], joint: [22, 50] };
 const CELL = 16; // the joint network's grid
 
 export function tiling(settings, reach, memory = MEMORY) {
@@ -19,8 +19,9 @@ function fits({ tile, stride, once, memory, settings }, down, across) {
   const area = ((down - 1) * stride + tile) * ((across - 1) * stride + tile);
   const seen = once ? area : down * across * tile ** 2;
   const channels = settings.color === "grey" ? 1 : 3;
-  const network = ((NETWORK_BYTES * settings.first_layer_channels) / USUAL_WIDTH) * seen;
-  return network + RESIDUAL_BYTES * channels * area <= memory;
+  const [network, residual] = BYTES[settings.network];
+  const taken = network * settings.first_layer_channels * seen + residual * channels * area;
+  return taken <= memory;
 }
 
 const count = ({ tile, stride }, length) => Math.ceil((length - tile) / stride) + 1;

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 from ssim_ae.errors import InputError, SsimAeError
 
@@ -17,21 +18,31 @@ def write_atomically(file: Path, data: bytes) -> None:
     Raises:
         SsimAeError: disk full or no permission; the old file, if any, stays as it was.
     """
+    write_stream_atomically(file, lambda stream: stream.write(data))
+
+
+def write_stream_atomically(file: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """The same for what is too large to be held: ``write`` puts it into the open file.
+
+    Raises:
+        SsimAeError: as above. What else ``write`` raises leaves nothing behind either.
+    """
     temporary: Path | None = None
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
         temporary = Path(name)
         with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
+            write(stream)
             stream.flush()
             os.fsync(stream.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(file)
     except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
         raise SsimAeError(cannot_write(file, error)) from None
+    finally:
+        if temporary is not None:  # renamed by now, if all went well
+            temporary.unlink(missing_ok=True)
 
 
 def cannot_write(file: Path, error: OSError) -> str:

@@ -15,11 +15,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from ssim_ae.errors import PictureError
 
 PIXEL_LIMIT = 1 << 29  # 536 million: a 20,000 x 20,000 line scan passes, a zip bomb does not
+AT_ONCE = 1 << 24  # pixels converted or enlarged at a time: copies of a line scan are large
 CHROMA = 24  # grey levels between the channels of a coloured pixel, at least
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM")  # no decoder that runs programs
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
@@ -99,7 +100,24 @@ def to_pixels(image: Image.Image, color: str, name: object) -> Pixels:
         PictureError: a mode without a meaning, or truncated.
     """
     with _decoding(name):
-        return _converted(ImageOps.exif_transpose(image), color, name)
+        if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # else it would be a copy
+            image = ImageOps.exif_transpose(image)
+        width, height = image.size
+        if width * height <= AT_ONCE:
+            return _converted(image, color, name)
+        image.load()
+        pixels = np.empty((height, width) if color == "grey" else (height, width, 3), np.uint8)
+        for top, bottom in _strips(height, width):
+            part = image.crop((0, top, width, bottom))
+            pixels[top:bottom] = _converted(part, color, name)
+        return pixels
+
+
+def _strips(height: int, width: int) -> Iterator[tuple[int, int]]:
+    """First row and end of each strip of a picture; one strip if it is not large."""
+    rows = max(1, AT_ONCE // width)
+    for top in range(0, height, rows):
+        yield top, min(top + rows, height)
 
 
 def _converted(image: Image.Image, color: str, name: object) -> Pixels:
@@ -149,6 +167,8 @@ class Preparation:
     def apply(self, pixels: Pixels, name: object = "picture") -> tuple[Pixels, Geometry]:
         """uint8 picture at any size -> (uint8 at working size, where it came from).
 
+        A picture that is at working size already comes back as it is, not as a copy.
+
         Raises:
             PictureError: so long and thin that it would not fit at working size.
         """
@@ -159,6 +179,8 @@ class Preparation:
                 f"{geometry.scaled[0]} at working size, over the limit of {PIXEL_LIMIT} pixels: "
                 "cut it into pieces"
             )
+        if geometry.crop == (0, 0, *geometry.original):
+            return pixels, geometry
         image = Image.fromarray(pixels)
         (height, width), (top, left, h, w) = geometry.scaled, geometry.crop
         if geometry.scaled != geometry.original:
@@ -198,9 +220,15 @@ class Geometry:
             anomaly_map = whole
         if self.scaled == self.original:
             return anomaly_map
-        size = (self.original[1], self.original[0])
+        height, width = self.original
         image = Image.fromarray(np.ascontiguousarray(anomaly_map))
-        return np.asarray(image.resize(size, Image.Resampling.BILINEAR))
+        enlarged = np.empty((height, width), np.float32)
+        step = self.scaled[0] / height
+        for top, bottom in _strips(height, width):
+            box = (0, top * step, self.scaled[1], min(bottom * step, self.scaled[0]))
+            part = image.resize((width, bottom - top), Image.Resampling.BILINEAR, box)
+            enlarged[top:bottom] = np.asarray(part)
+        return enlarged
 
     def to_original(self, row: int, column: int) -> tuple[int, int]:
         """The original pixel under the middle of a working-size pixel."""

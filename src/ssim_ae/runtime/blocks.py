@@ -16,10 +16,11 @@ from ssim_ae.config import Settings
 from ssim_ae.data.images import Map, Pixels
 from ssim_ae.runtime.engines import Engine
 
-# What ONNX Runtime takes for a block, fitted to its peaks at 1120x1120 with tiled and with blended
-# features: bytes for each pixel that the network sees at its usual width (each tile's own, or the
-# block's once) and for each pixel and channel of the block (the residual).
-NETWORK_BYTES, USUAL_WIDTH, RESIDUAL_BYTES = 45, 32, 445
+# What ONNX Runtime takes for a block, by kind of network: bytes for each pixel that the network sees
+# for each channel of its first layer (each tile's own pixels, or the block's once), and for each
+# pixel and channel of the block (the residual). Upper bounds of its peaks, reference: at 1120x1120
+# with tiled and with blended features; joint: at 1100 to 1800 squared, grey and RGB, 16 and 32 wide.
+BYTES = {"reference": (1.4, 445), "joint": (22, 50)}
 MEMORY = 1 << 30  # bytes of a block
 
 
@@ -48,8 +49,9 @@ class Tiling:
         area = ((down - 1) * self.stride + self.tile) * ((across - 1) * self.stride + self.tile)
         once = s.network == "joint" or s.blend == "features"
         seen = area if once else down * across * self.tile**2
-        network = NETWORK_BYTES * s.first_layer_channels / USUAL_WIDTH * seen
-        return network + RESIDUAL_BYTES * s.channels * area <= self.memory
+        network, residual = BYTES[s.network]
+        taken = network * s.first_layer_channels * seen + residual * s.channels * area
+        return taken <= self.memory
 
     def block(self, height: int, width: int) -> tuple[int, int]:
         """Tiles (down, across) of the blocks of a picture: as square as it allows."""

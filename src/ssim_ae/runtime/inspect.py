@@ -102,6 +102,7 @@ def inspect_pictures(
             if write is not None and output is not None:
                 write(line)
                 write_pictures(inspection, output, name, maps)
+            del inspection  # the next picture's map does not have to fit beside this one's
     return {
         "pictures": len(files),
         **counts,

@@ -19,6 +19,9 @@ PROVIDERS = {
     "onnxruntime:openvino": "OpenVINOExecutionProvider",
     "onnxruntime:coreml": "CoreMLExecutionProvider",
 }
+# Beyond this many pixels the CPU's memory is given back after each run. Kept, it grows with every
+# new shape, in powers of two: to 1.3 GiB after blocks that take 0.8.
+KEPT = 1 << 20
 
 
 def missing_provider(name: str) -> str | None:
@@ -37,6 +40,8 @@ class OnnxRuntime:
         import onnxruntime as ort
 
         self.name, provider = name, PROVIDERS[name]
+        self._frugal = ort.RunOptions()
+        self._frugal.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         options = ort.SessionOptions()
         options.log_severity_level = 3
         if threads is not None:
@@ -63,8 +68,10 @@ class OnnxRuntime:
         return dict(zip(names, self._outputs(names, batch), strict=True))
 
     def _outputs(self, names: list[str], batch: Pixels) -> list[NDArray[Any]]:
+        large = len(batch) * batch.shape[1] * batch.shape[2] > KEPT
+        options = self._frugal if large and self.name == "onnxruntime" else None
         try:
-            return list(self._session.run(names, {"image": batch}))
+            return list(self._session.run(names, {"image": batch}, options))
         except Exception as error:
             reason = str(error).splitlines()[0]
             raise SsimAeError(

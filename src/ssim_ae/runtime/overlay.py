@@ -6,7 +6,10 @@ threshold it is yellow, at twice the threshold red; marked regions get an outlin
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
+from numpy.typing import NDArray
 
 from ssim_ae.data.images import Pixels
 from ssim_ae.runtime.detector import Inspection
@@ -19,12 +22,13 @@ _YELLOW, _RED, _EDGE = (
 
 def overlay(inspection: Inspection) -> Pixels:
     """uint8 ``[h, w, 3]`` at the picture's own size."""
-    from scipy import ndimage
+    return np.concatenate(list(overlay_bands(inspection)))
 
+
+def overlay_bands(inspection: Inspection) -> Iterator[Pixels]:
+    """The same some rows at a time, from the top: that of a line scan is large."""
     picture, anomaly_map, mask = inspection.picture, inspection.anomaly_map, inspection.mask
-    edge = ndimage.binary_dilation(mask) & ~mask if mask.any() else mask
-    out = np.empty((*mask.shape, 3), np.uint8)
-    for top in range(0, mask.shape[0], BAND):  # in bands: floats of a whole line scan are large
+    for top in range(0, mask.shape[0], BAND):
         rows = slice(top, top + BAND)
         part = picture[rows]
         base = part if part.ndim == 3 else np.repeat(part[..., None], 3, axis=2)
@@ -33,6 +37,17 @@ def overlay(inspection: Inspection) -> Pixels:
         colour = _YELLOW * (1 - heat) + _RED * heat
         opacity = 0.6 * np.clip(2 * relative - 1, 0, 1)[..., None]
         blended = base * (1 - opacity) + colour * opacity
-        blended[edge[rows]] = _EDGE
-        out[rows] = blended
-    return out
+        blended[_edge(mask, top, top + BAND)] = _EDGE
+        yield blended.astype(np.uint8)
+
+
+def _edge(mask: NDArray[np.bool_], top: int, bottom: int) -> NDArray[np.bool_]:
+    """The pixels of some rows that touch the mask from outside."""
+    from scipy import ndimage
+
+    first = max(0, top - 1)
+    around = mask[first : bottom + 1]
+    if not around.any():
+        return mask[top:bottom]
+    edge = ndimage.binary_dilation(around) & ~around
+    return np.asarray(edge[top - first : bottom - first])

@@ -9,19 +9,20 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from io import BytesIO, StringIO
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from ssim_ae.data.images import Map
 from ssim_ae.errors import InputError, SsimAeError
-from ssim_ae.files import cannot_write, write_atomically, writing
+from ssim_ae.files import cannot_write, write_stream_atomically, writing
 from ssim_ae.runtime.detector import Inspection
-from ssim_ae.runtime.overlay import overlay
+from ssim_ae.runtime.overlay import BAND, overlay_bands
+from ssim_ae.runtime.png import write_png
 
 FORMATS = ("jsonl", "csv", "parquet")
 COLUMNS = ("source", "verdict", "score", "threshold", "regions")
@@ -67,26 +68,26 @@ def table(folder: Path, kind: str) -> Iterator[Write]:
 
 def write_pictures(inspection: Inspection, folder: Path, name: str, maps: bool) -> None:
     """``overlays/<name>.png``, ``masks/<name>.png`` and, if asked, ``maps/<name>.tiff``."""
-    write_atomically(folder / "overlays" / f"{name}.png", _png(overlay(inspection)))
-    mask = inspection.mask.astype(np.uint8) * 255
-    write_atomically(folder / "masks" / f"{name}.png", _png(mask))
+    mask = inspection.mask
+    height, width = mask.shape
+    white = (mask[top : top + BAND] * np.uint8(255) for top in range(0, height, BAND))
+    for kind, bands in (("overlays", overlay_bands(inspection)), ("masks", white)):
+        write = partial(write_png, height=height, width=width, strips=bands)
+        write_stream_atomically(folder / kind / f"{name}.png", write)
     if maps:
-        write_atomically(folder / "maps" / f"{name}.tiff", tiff_bytes(inspection.anomaly_map))
+        write = partial(_write_tiff, inspection.anomaly_map)
+        write_stream_atomically(folder / "maps" / f"{name}.tiff", write)
 
 
 def tiff_bytes(anomaly_map: Map) -> bytes:
     """A float32 TIFF."""
-    return _encoded(np.ascontiguousarray(anomaly_map), "TIFF")
-
-
-def _png(pixels: NDArray[np.uint8]) -> bytes:
-    return _encoded(pixels, "PNG")
-
-
-def _encoded(pixels: NDArray[Any], kind: str) -> bytes:
     stream = BytesIO()
-    Image.fromarray(pixels).save(stream, format=kind)
+    _write_tiff(anomaly_map, stream)
     return stream.getvalue()
+
+
+def _write_tiff(anomaly_map: Map, stream: IO[bytes]) -> None:
+    Image.fromarray(np.ascontiguousarray(anomaly_map)).save(stream, format="TIFF")
 
 
 def _append(stream: IO[bytes], file: Path, line: str) -> None:
