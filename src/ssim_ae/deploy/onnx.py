@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
@@ -38,6 +39,8 @@ def graph_bytes(inspector: Inspector, channels: int, tile: int) -> bytes:
     levels, quiet = [x.level for x in loggers], StringIO()
     for logger in loggers:  # both packages report their inner workings as warnings
         logger.setLevel(logging.ERROR)
+    collecting = gc.isenabled()
+    gc.disable()  # the exporter makes many objects and few rings: looking for those takes seconds
     try:
         with warnings.catch_warnings(), redirect_stdout(quiet), redirect_stderr(quiet):
             warnings.simplefilter("ignore")
@@ -52,6 +55,8 @@ def graph_bytes(inspector: Inspector, channels: int, tile: int) -> bytes:
                 optimize=True,
             )
     finally:
+        if collecting:
+            gc.enable()
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
     assert program is not None

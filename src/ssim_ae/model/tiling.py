@@ -62,22 +62,19 @@ class TiledReconstruction(nn.Module):
         """
         pixel = torch.arange(length, device=tiles.device)
         nearest = torch.div(pixel, self.stride, rounding_mode="floor")
-        sources: list[Tensor] = []
-        covers: list[Tensor] = []
-        for back in range(ceil(self.tile / self.stride)):
-            index = nearest - back
-            inside = pixel - index * self.stride
-            covers.append((index >= 0) & (index < count - 1) & (inside < self.tile))
-            sources.append(index * self.tile + inside)
-        inside = pixel - (length - self.tile)
-        covers.append(inside >= 0)
-        sources.append((count - 1) * self.tile + inside)
-        weights = torch.stack(covers).to(tiles.dtype)
+        # all at once: an operation for each tile would make the export slower
+        back = torch.arange(ceil(self.tile / self.stride), device=tiles.device)
+        index = nearest - back[:, None]
+        inside = pixel - index * self.stride
+        covers = (index >= 0) & (index < count - 1) & (inside < self.tile)
+        flush = pixel - (length - self.tile)
+        sources = torch.cat([index * self.tile + inside, ((count - 1) * self.tile + flush)[None]])
+        sources = torch.clamp(sources, 0, count * self.tile - 1)
+        weights = torch.cat([covers, (flush >= 0)[None]]).to(tiles.dtype)
         weights = weights / weights.sum(0, keepdim=True)
         shape = (-1, 1) if axis == 2 else (-1,)
         total = torch.zeros((), dtype=tiles.dtype, device=tiles.device)
-        for source, weight in zip(sources, weights.unbind(0), strict=True):
-            source = torch.clamp(source, 0, count * self.tile - 1)
+        for source, weight in zip(sources.unbind(0), weights.unbind(0), strict=True):
             total = total + tiles.index_select(axis, source) * weight.reshape(shape)
         return total
 
