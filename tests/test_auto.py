@@ -86,6 +86,28 @@ def test_a_resumed_training_gives_the_same_detector(fabric: Path, tmp_path: Path
     np.testing.assert_allclose(maps[0], maps[1], atol=1e-3)
 
 
+def test_a_resumed_run_knows_what_the_weights_taken_over_have_seen(
+    fabric: Path, tmp_path: Path
+) -> None:
+    """Some of the pictures are the first run's, and one it has seen is here no more."""
+    good = sorted((fabric / "train" / "good").iterdir())
+    for name, files in (("old", good[:20]), ("new", good[6:])):
+        (tmp_path / name / "train" / "good").mkdir(parents=True)
+        for file in files:
+            (tmp_path / name / "train" / "good" / file.name).symlink_to(file)
+    train(tmp_path / "old", changes=TINY, output=tmp_path / "first")
+    first = Detector.load(tmp_path / "first").record.trained_on
+    run, new = tmp_path / "run", tmp_path / "new"
+    train(new, changes=TINY, output=run, init_from=tmp_path / "first")
+    before, split = Detector.load(run).record, (run / "split.json").read_text()
+    assert set(first) <= set(before.trained_on)
+    assert set(first) - set(json.loads(split)["train"].values())
+    assert not set(first) & set(json.loads(split)["held_out"].values())
+    train(new, output=run, resume=True)
+    assert (run / "split.json").read_text() == split
+    assert Detector.load(run).record.trained_on == before.trained_on
+
+
 def test_a_collapsed_training_starts_again_once(
     fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

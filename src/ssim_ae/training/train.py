@@ -46,6 +46,7 @@ CALMER = 3.0  # by how much the learning rate falls when a collapsed training st
 CHOSEN_ON = 0.12  # share of the pictures left for training
 STRETCHED_BY = 256  # patches that say how faint a data set is
 SPLIT = "split.json"  # which pictures were trained on, which held out
+BEFORE = "before"  # there, in a run that took weights over: fingerprints of what they have seen
 
 
 @dataclass
@@ -104,7 +105,8 @@ def train(
         imagenet_weights()  # missing or damaged is found now, not after the training
     files = training_pictures(dataset)
     groups = group_names(files, settings.group)
-    before = _trained_by(init_from)
+    started: dict[str, Any] = json.loads((run / SPLIT).read_text()) if resume else {}
+    before = set(started.get(BEFORE, ())) or _trained_by(init_from)
     seen = {f for f in files if before and picture_fingerprint(f) in before}
     train_files, held_files = hold_out(
         files, settings.held_out, settings.false_reject_rate, groups, settings.seed, seen
@@ -113,7 +115,7 @@ def train(
     if settings.network == "joint":  # a third part says what good maps are like
         parts["train"], parts["chosen_on"] = third_part(train_files, settings, seen)
     split = {name: {f.name: picture_fingerprint(f) for f in part} for name, part in parts.items()}
-    if resume and split != json.loads((run / SPLIT).read_text()):
+    if resume and split != {name: part for name, part in started.items() if name != BEFORE}:
         raise InputError(
             f"{dataset}: its pictures are not those that {run} was started with ({SPLIT} there "
             "lists them): name the same dataset, or start a new run"
@@ -167,7 +169,8 @@ def train(
             _remove(run)
         require_writable(run)
         save_settings(settings, run / "config.yaml", ssim_ae.__version__)
-        write_atomically(run / SPLIT, (json.dumps(split, indent=1) + "\n").encode())
+        written = {**split, BEFORE: sorted(before)} if before else split
+        write_atomically(run / SPLIT, (json.dumps(written, indent=1) + "\n").encode())
     accelerator.wait_for_everyone()
     report = fit(network, store, held_out, settings, run, accelerator, resume, on_progress)
     warning = collapse(report)
