@@ -56,5 +56,5 @@ def test_what_is_alike_from_row_to_row_becomes_small() -> None:
     ids=lambda s: str([x.shape for x in s]),
 )
 def test_other_strips_are_refused(strips: list[np.ndarray]) -> None:
-    with pytest.raises(ValueError, match="rows for a picture|in a picture"):
+    with pytest.raises(ValueError, match=r"rows for a picture|in a picture"):
         write_png(BytesIO(), 4, 5, strips)

@@ -16,10 +16,11 @@ from ssim_ae.config import Settings
 from ssim_ae.data.images import Map, Pixels
 from ssim_ae.runtime.engines import Engine
 
-# What ONNX Runtime takes for a block, by kind of network: bytes for each pixel that the network sees
-# for each channel of its first layer (each tile's own pixels, or the block's once), and for each
-# pixel and channel of the block (the residual). Upper bounds of its peaks, reference: at 1120x1120
-# with tiled and with blended features; joint: at 1100 to 1800 squared, grey and RGB, 16 and 32 wide.
+# What ONNX Runtime takes for a block, by kind of network: bytes for each pixel that the network
+# sees and channel of its first layer (each tile's own pixels, or the block's once), and for each
+# pixel and channel of the block (the residual). Upper bounds, of its peaks at 640 to 1440 squared
+# with tiled and with blended features, and of the joint network's at 1100 to 1800 squared, grey and
+# RGB, 16 and 32 wide.
 BYTES = {"reference": (1.4, 445), "joint": (22, 50)}
 MEMORY = 1 << 30  # bytes of a block
 
