@@ -22,7 +22,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         pin, out = Path(folder) / "pin.txt", Path(folder) / "all.txt"
         pin.write_text(f"torch=={TORCH}\n")
-        extras = [x for e in ("train", "openvino", "parquet") for x in ("--extra", e)]
+        extras = [x for e in ("train", "openvino", "features", "parquet") for x in ("--extra", e)]
         subprocess.run(
             ["uv", "pip", "compile", "pyproject.toml", *extras, "--group", "dev", "--universal",
              "--python-version", "3.11", "--generate-hashes", "--no-header", "--no-annotate",
