@@ -141,6 +141,7 @@ def true_results(run: Path, dataset: Path) -> list[dict[str, Any]]:
             "weights": row["weights"],
             "smooth": row["smooth"],
             "chosen": row["chosen"],
+            "usual": row["usual"],
             "self_made": {k: row[k] for k in ("pixel_auroc", "aupro_30", "image_auroc")},
             "test": {
                 "pixel_auroc": tally.auroc(),

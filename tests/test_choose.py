@@ -7,12 +7,13 @@ from torch import nn
 
 from ssim_ae.config import ResidualSettings
 from ssim_ae.config_files import load_settings
+from ssim_ae.data.evenness import TEXTURE
 from ssim_ae.data.images import Preparation
 from ssim_ae.data.patches import PictureStore
 from ssim_ae.model.findings import Findings
 from ssim_ae.model.inspector import Inspector
 from ssim_ae.model.residuals import Residual
-from ssim_ae.training.choose import CLEARLY, USUAL, candidate, choose, normalised
+from ssim_ae.training.choose import CLEARLY, USUAL, candidate, choose, kind_of, normalised
 
 
 class Known(nn.Module):
@@ -69,7 +70,7 @@ def test_one_good_pixel_in_a_thousand_exceeds_a_term_s_unit(flat_store) -> None:
 
 def test_a_head_that_sees_nothing_is_helped_by_the_filters(flat_store) -> None:
     settings = normalised(Known(sees=False), residual(), flat_store)
-    chosen, table = choose(Known(sees=False), settings, flat_store, seed=0)
+    chosen, table = choose(Known(sees=False), settings, flat_store, "object", seed=0)
     assert sum(row["chosen"] for row in table) == 1
     assert {"head", "gradient", "band"} <= {t.kind for t in chosen.terms}
     alone = max(row["aupro_30"] for row in table if set(row["weights"]) == {"head"})
@@ -81,32 +82,44 @@ def test_a_head_that_sees_nothing_is_helped_by_the_filters(flat_store) -> None:
     }
 
 
-def test_the_usual_weights_are_kept_unless_others_are_clearly_better(flat_store) -> None:
+@pytest.mark.parametrize("kind", ["texture", "object"])
+def test_the_usual_weights_are_kept_unless_others_are_clearly_better(flat_store, kind) -> None:
     """A head that sees as much as the filters do."""
     settings = normalised(Known(sees=True), residual(), flat_store)
-    chosen, table = choose(Known(sees=True), settings, flat_store, seed=0)
-    usual = candidate(settings, *USUAL)
-    worth = next(
-        row["aupro_30"]
-        for row in table
-        if row["weights"] == {t.kind: t.weight for t in usual.terms} and row["smooth"] is None
-    )
+    chosen, table = choose(Known(sees=True), settings, flat_store, kind, seed=0)
+    usual = candidate(settings, *USUAL[kind])
+    (row,) = [row for row in table if row["usual"]]
+    assert row["weights"] == {t.kind: t.weight for t in usual.terms}
+    assert row["smooth"] == usual.smooth
     best = max(row["aupro_30"] for row in table)
-    assert (chosen == usual) == (worth >= best - CLEARLY)
+    assert (chosen == usual) == (row["aupro_30"] >= best - CLEARLY)
+
+
+def test_even_pictures_are_a_texture(flat_store, tmp_path) -> None:
+    from PIL import Image
+
+    kind, even = kind_of(flat_store)
+    part = np.full((128, 160), 128, np.uint8)
+    part[32:96, 48:112] = np.random.default_rng(0).integers(0, 256, (64, 64))
+    Image.fromarray(part).save(tmp_path / "part.png")
+    parts = PictureStore([tmp_path / "part.png"], Preparation("grey", None, None), 128, 1 << 30)
+    assert kind == "texture"
+    assert kind_of(parts)[0] == "object"
+    assert even <= TEXTURE < kind_of(parts)[1]
 
 
 @pytest.mark.parametrize("helpful", [True, False])
 def test_features_are_taken_if_the_usual_weights_find_more_with_them(flat_store, helpful) -> None:
     network = Known(sees=False, features=30.0 if helpful else 0.0)
     settings = normalised(network, load_settings("features")[0].residual, flat_store)
-    chosen, table = choose(network, settings, flat_store, seed=0)
+    chosen, table = choose(network, settings, flat_store, "object", seed=0)
     usual = {
         weight: next(
             row["aupro_30"]
             for row in table
             if row["smooth"] is None
             and row["weights"]
-            == {t.kind: t.weight for t in candidate(settings, *USUAL, weight).terms}
+            == {t.kind: t.weight for t in candidate(settings, *USUAL["object"], weight).terms}
         )
         for weight in (0.0, 1.0)
     }
@@ -118,6 +131,6 @@ def test_features_are_taken_if_the_usual_weights_find_more_with_them(flat_store,
 
 def test_the_choice_is_the_seeds(flat_store) -> None:
     settings = normalised(Known(sees=True), residual(), flat_store)
-    first = choose(Known(sees=True), settings, flat_store, seed=1)
-    assert first == choose(Known(sees=True), settings, flat_store, seed=1)
-    assert first[1] != choose(Known(sees=True), settings, flat_store, seed=2)[1]
+    first = choose(Known(sees=True), settings, flat_store, "object", seed=1)
+    assert first == choose(Known(sees=True), settings, flat_store, "object", seed=1)
+    assert first[1] != choose(Known(sees=True), settings, flat_store, "object", seed=2)[1]

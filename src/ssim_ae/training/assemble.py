@@ -20,7 +20,7 @@ from ssim_ae.model.joint import JointNetwork
 from ssim_ae.model.residuals import Residual
 from ssim_ae.model.weights import WEIGHTS, save_weights
 from ssim_ae.runtime.record import Record, sha256, write_detector
-from ssim_ae.training.choose import choose, normalised
+from ssim_ae.training.choose import choose, kind_of, normalised
 from ssim_ae.training.features import learned_features
 from ssim_ae.training.zoo_thresholds import zoo_scales
 
@@ -70,8 +70,10 @@ def write_run(
         residual = normalised(whole, residual, held_out)
         if settings.choose:
             all_terms = residual.model_dump()
-            residual, table = choose(whole, residual, held_out, settings.seed)
-            choice = {"residual": all_terms, "candidates": table}
+            kind, uneven = kind_of(held_out)
+            residual, table = choose(whole, residual, held_out, kind, settings.seed)
+            shown = {"kind": kind, "unevenness": round(uneven, 4)}
+            choice = {**shown, "residual": all_terms, "candidates": table}
             body = json.dumps(choice, indent=1, allow_nan=False) + "\n"
             write_atomically(run / "choice.json", body.encode())
         if isinstance(network, JointNetwork) and not residual.has("features"):

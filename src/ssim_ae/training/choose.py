@@ -20,6 +20,7 @@ from ssim_ae import value_bins
 from ssim_ae.config import PLAIN, ResidualSettings
 from ssim_ae.data.contrast import stretched
 from ssim_ae.data.corruption import UNSEEN, corrupt
+from ssim_ae.data.evenness import TEXTURE, unevenness
 from ssim_ae.data.patches import PictureStore, batch_seed, draw_patches
 from ssim_ae.data.shapes import draw_masks
 from ssim_ae.evaluation.metrics import PixelCounts, auroc, per_score
@@ -33,8 +34,11 @@ SIDE = 512  # largest crop that is looked at, pixels
 TAIL = 0.001  # share of good pixels beyond one unit of a map
 # weights beside the head's 1: each of the two filters, the rarity of the colour; the last blur
 FILTERS, RARITY, SMOOTHING = (0.0, 0.25, 0.5, 1.0), (0.0, 0.25, 0.5), (None, 2.0)
-USUAL = (0.25, 0.25, None)  # taken unless generated defects speak clearly for another
+# taken unless generated defects speak clearly for another: on textures the filters weigh more
+USUAL = {"texture": (0.5, 0.25, None), "object": (0.25, 0.25, None)}
 CLEARLY = 0.05  # of AU-PRO
+
+Point = tuple[float, float, float | None]
 
 
 @torch.inference_mode()
@@ -74,7 +78,7 @@ def normalised(
 
 @torch.inference_mode()
 def choose(
-    network: nn.Module, settings: ResidualSettings, store: PictureStore, seed: int
+    network: nn.Module, settings: ResidualSettings, store: PictureStore, kind: str, seed: int
 ) -> tuple[ResidualSettings, list[dict[str, Any]]]:
     """The candidate that finds generated defects best, and the table of all candidates.
 
@@ -82,6 +86,7 @@ def choose(
         network: takes whole pictures.
         settings: normalised terms; the first is the head.
         store: good pictures that the network was not trained on.
+        kind: "texture" or "object", which says what the usual weights are.
         seed: decides pictures and defects.
 
     A candidate is worth its AU-PRO (30 %) on them. Generated defects flatter the head, which was
@@ -93,11 +98,11 @@ def choose(
         (Residual(settings).terms(picture, findings(network(picture))), label.numpy() > 0.5)
         for picture, label in _generated(store, seed)
     ]
-    features = 0.0
+    usual, features = USUAL[kind], 0.0
     table: list[dict[str, Any]] = []
     if settings.has("features"):
         without, with_them = (
-            tried(candidate(settings, *USUAL, weight), settings, found) for weight in (0.0, 1.0)
+            tried(candidate(settings, *usual, weight), settings, found) for weight in (0.0, 1.0)
         )
         features = float(with_them["aupro_30"] > without["aupro_30"])
         table = [without if features else with_them]  # the grid holds the other one
@@ -106,10 +111,11 @@ def choose(
     rows = [tried(c, settings, found) for c in candidates]
     best = max(row["aupro_30"] for row in rows)
     near = [i for i, row in enumerate(rows) if row["aupro_30"] >= best - CLEARLY]
-    chosen = min(near, key=lambda i: (distance(grid[i]), -rows[i]["aupro_30"]))
+    chosen = min(near, key=lambda i: (distance(grid[i], usual), -rows[i]["aupro_30"]))
     table += rows
     for row in table:
         row["chosen"] = row is rows[chosen]
+        row["usual"] = row is rows[grid.index(usual)]
     return candidates[chosen], table
 
 
@@ -153,10 +159,21 @@ def candidate(
     return settings.model_copy(update={"terms": terms, "smooth": smooth})
 
 
-def distance(point: tuple[float, float, float | None]) -> float:
-    """From the usual weights, and a blur counted like half a weight."""
-    filters, rarity, smooth = point
-    return abs(filters - USUAL[0]) + abs(rarity - USUAL[1]) + 0.5 * (smooth != USUAL[2])
+def distance(point: Point, usual: Point) -> float:
+    """Between weights; a blur counts like half a weight."""
+    return abs(point[0] - usual[0]) + abs(point[1] - usual[1]) + 0.5 * (point[2] != usual[2])
+
+
+@torch.inference_mode()
+def kind_of(store: PictureStore) -> tuple[str, float]:
+    """("texture" or "object", unevenness): what good pictures show."""
+    found = []
+    for index in range(min(PICTURES, len(store))):
+        pictures, where = store.take(torch.tensor([index]))
+        picture = _crop(stretched(Inspector.picture(pictures[where]), store.stretch), index)
+        found.append(float(unevenness(picture)))
+    mean = float(np.mean(found))
+    return ("texture" if mean <= TEXTURE else "object"), mean
 
 
 def _generated(store: PictureStore, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
