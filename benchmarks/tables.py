@@ -40,6 +40,8 @@ TABLES: dict[str, Callable[[], str]] = {
         tables_quality.detector_latency,
         tables_quality.ranks,
         tables_quality.left_out,
+        tables_quality.evenness,
+        tables_quality.features,
         tables_quality.ablation,
         tables_quality.pretraining,
         tables_deployment.deployment,

@@ -79,8 +79,8 @@ def ranks() -> str:
             worth = [c["self_made"]["aupro_30"] for c in candidates]
             true = [c["test"]["aupro_30"] for c in candidates]
             chosen = next(t for c, t in zip(candidates, true, strict=True) if c["chosen"])
-            usual = next(t for c, t in zip(candidates, true, strict=True) if is_usual(c))
-            found.append((spearmanr(worth, true)[0], chosen, usual, max(true), min(true)))
+            kept = true[usual(candidates)]
+            found.append((spearmanr(worth, true)[0], chosen, kept, max(true), min(true)))
         columns = list(zip(*found, strict=True))
         rows.append([name, *(spread(c) for c in columns)])
     head = [
@@ -95,38 +95,34 @@ def ranks() -> str:
 
 
 def left_out() -> str:
-    """Each set in turn: the candidate that the other three would have settled, tried on it."""
-    found = {name: next(iter(runs.values())) for name, runs in result("quality")["ranks"].items()}
+    """Each set in turn: the candidate that the other set of its kind would have settled."""
+    ranks = result("quality")["ranks"]
+    found = {name: next(iter(runs.values())) for name, runs in ranks.items()}
     rows = []
     for name, candidates in found.items():
-        others = [c for other, c in found.items() if other != name]
-        blind = max(
-            range(len(candidates)),
-            key=lambda i: mean(worth(c[i], confounded=c is found["screw"]) for c in others),
-        )
-        own = max(range(len(candidates)), key=lambda i: worth(candidates[i], name == "screw"))
-        usual = next(i for i, c in enumerate(candidates) if is_usual(c))
+        (other,) = [o for o in found if o != name and usual(found[o]) == usual(candidates)]
+        settled, own = (best(found[n], confounded=n == "screw") for n in (other, name))
         rows.append([
             name,
             *(
                 " / ".join(f"{candidates[i]['test'][k]:.3f}" for k in QUALITY)
-                + ("" if i == usual else f" ({described(candidates[i])})")
-                for i in (usual, blind, own)
+                + ("" if i == usual(candidates) else f" ({described(candidates[i])})")
+                for i in (usual(candidates), settled, own)
             ),
         ])  # fmt: skip
-    head = ["set", "usual weights", "settled by the other three", "best on the set itself"]
+    head = ["set", "usual weights", "settled by the other set of its kind", "best on itself"]
     return markdown(head, rows)
 
 
-def worth(candidate: dict[str, Any], confounded: bool) -> float:
-    """Mean of the three areas on the test pictures; of two where brightness tells the labels."""
-    return mean(candidate["test"][k] for k in (QUALITY[:2] if confounded else QUALITY))
+def best(candidates: list[dict[str, Any]], confounded: bool) -> int:
+    """By the mean of the three areas on the test pictures; of two where brightness tells labels."""
+    kept = QUALITY[:2] if confounded else QUALITY
+    return max(range(len(candidates)), key=lambda i: mean(candidates[i]["test"][k] for k in kept))
 
 
-def is_usual(candidate: dict[str, Any]) -> bool:
-    """Whether these are the weights of the preset."""
-    usual = {"head": 1, "gradient": 0.25, "band": 0.25, "rarity": 0.25}
-    return candidate["weights"] == usual and candidate["smooth"] is None
+def usual(candidates: list[dict[str, Any]]) -> int:
+    """Which of the candidates has the usual weights of the set's kind."""
+    return next(i for i, c in enumerate(candidates) if c["usual"])
 
 
 def described(candidate: dict[str, Any]) -> str:
@@ -134,6 +130,42 @@ def described(candidate: dict[str, Any]) -> str:
     weights = candidate["weights"]
     blur = "" if candidate["smooth"] is None else ", blurred"
     return f"filters {weights.get('band', 0):g}, rarity {weights.get('rarity', 0):g}{blur}"
+
+
+def features() -> str:
+    """One row for each set: whether ImageNet features were taken, and what came of it."""
+    rows = []
+    for name, variants in result("features")["runs"].items():
+        row = next(iter(variants["features"].values()))
+        default = [run["metrics"] for run in result("quality")["runs"][name].values()]
+        at = row["metrics"]["at_threshold"]
+        rows.append([
+            name,
+            "yes" if "features" in row["weights"] else "no",
+            *(f"{row['metrics'][k]:.3f} ({mean(m[k] for m in default):.3f})" for k in QUALITY),
+            f"{at['recall']:.3f} at {at['false_reject_rate']:.3f}",
+            f"{row['seconds']['train_command']:.0f} s",
+            f"{row['latency']['engines']['onnxruntime']['latency_ms']} ms",
+            f"{row['detector_megabytes']} MB",
+        ])  # fmt: skip
+    head = [
+        "set", "taken", "pixel AUROC (default)", "AU-PRO (default)", "image AUROC (default)",
+        "recall at false rejects", "train command", "a picture, ONNX Runtime", "detector",
+    ]  # fmt: skip
+    return markdown(head, rows)
+
+
+def evenness() -> str:
+    """Of generated worlds, and of the real sets, which did not decide."""
+    found = result("evenness")
+    rows = [
+        [f"generated {kind}s", str(row["number"]), *(f"{q:.2f}" for q in row["quantiles_10_50_90"])]
+        for kind, row in found["worlds"].items()
+    ]
+    rows += [[name, "1", "-", f"{value:.2f}", "-"] for name, value in found["real"].items()]
+    right = found["told_right"][str(found["border"])]
+    rows.append([f"told right at {found['border']}", f"{right:.0%}", "-", "-", "-"])
+    return markdown(["worlds", "number", "10 %", "median", "90 %"], rows)
 
 
 def ablation() -> str:
