@@ -5,7 +5,7 @@ import { cut } from "./picture.js";
 
 const MEMORY = 2 ** 29;
 // bytes for each pixel and first-layer channel that the network sees, for each pixel and channel
-const BYTES = { reference: [1.4, 445], joint: [22, 50] };
+const BYTES = { reference: [1.4, 461], joint: [22, 50] };
 const CELL = 16; // the joint network's grid
 
 export function tiling(settings, reach, memory = MEMORY) {

@@ -21,8 +21,9 @@ from ssim_ae.runtime.engines import Engine
 # pixel and channel of the block (the residual). Upper bounds, of its peaks at 640 to 1440 squared
 # with tiled and with blended features, and of the joint network's at 1100 to 1800 squared, grey and
 # RGB, 16 and 32 wide.
-BYTES = {"reference": (1.4, 445), "joint": (22, 50)}
-MEMORY = 1 << 30  # bytes of a block
+BYTES = {"reference": (1.4, 461), "joint": (22, 50)}
+# bytes of a block, so that it fits into 4 GiB beside a colour picture of 20,000x20,000 and its map
+MEMORY = 3 << 28
 
 
 @dataclass(frozen=True)

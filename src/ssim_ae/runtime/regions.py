@@ -37,7 +37,7 @@ def find_regions(
     """
     from scipy import ndimage, sparse
 
-    boxes: list[tuple[int, int, int, int]] = []
+    boxes: list[NDArray[np.int64]] = []  # left, top, right, bottom
     areas: list[NDArray[np.int64]] = []
     peaks: list[NDArray[np.float32]] = []
     touching: list[NDArray[np.int64]] = []
@@ -49,13 +49,19 @@ def find_regions(
             above[:] = 0
             continue
         numbers = np.arange(1, count + 1)
-        first = len(boxes)
+        first = sum(map(len, boxes))
         inside = labels[part]
         areas.append(np.bincount(inside, minlength=count + 1)[1:])
         values = anomaly_map[top : top + rows_at_once][part]
         peaks.append(np.asarray(ndimage.maximum(values, inside, numbers), np.float32))
-        for rows, columns in ndimage.find_objects(labels):
-            boxes.append((columns.start, top + rows.start, columns.stop, top + rows.stop))
+        boxes.append(
+            np.array(
+                [
+                    (columns.start, top + rows.start, columns.stop, top + rows.stop)
+                    for rows, columns in ndimage.find_objects(labels)
+                ]
+            )
+        )
         below = np.where(labels[0] > 0, labels[0] + first, 0)
         for shift in (-1, 0, 1):  # 8-connected
             pairs = np.stack([above, np.roll(below, shift)])
@@ -65,12 +71,12 @@ def find_regions(
     if not boxes:
         return []
     pairs = np.concatenate(touching, axis=1)
-    links = sparse.coo_array((np.ones(pairs.shape[1], bool), pairs), shape=[len(boxes)] * 2)
+    corners = np.concatenate(boxes)
+    links = sparse.coo_array((np.ones(pairs.shape[1], bool), pairs), shape=[len(corners)] * 2)
     count, region = sparse.csgraph.connected_components(links, directed=False)
     area = np.bincount(region, np.concatenate(areas), count)
     peak = np.full(count, -np.inf)
     np.maximum.at(peak, region, np.concatenate(peaks))
-    corners = np.array(boxes)
     low, high = np.full((count, 2), np.iinfo(np.int64).max), np.zeros((count, 2), np.int64)
     np.minimum.at(low, region, corners[:, :2])
     np.maximum.at(high, region, corners[:, 2:])
