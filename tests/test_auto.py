@@ -69,6 +69,11 @@ def test_it_inspects_and_evaluates_beside_a_control(auto_run: Path, fabric: Path
     control = metrics["baselines"]["no_model"]
     assert 0 <= metrics["pixel_auroc"] <= 1
     assert control["pixel_auroc"] != metrics["pixel_auroc"]
+    choice = json.loads((auto_run / "choice.json").read_text())
+    page = (auto_run / "evaluation" / "report.html").read_text()
+    assert page.count('<tr class="chosen">') == 1
+    assert page.count("<tr") - page.count('<tr class="chosen">') >= len(choice["candidates"]) - 1
+    assert f"unevenness {choice['unevenness']:.3f}" in page
     settings = Detector.load(auto_run / "no_model.onnx").record.settings
     assert settings.network == "joint"
 

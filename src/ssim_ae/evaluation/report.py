@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from importlib import resources
 from io import BytesIO
 from pathlib import Path
@@ -40,6 +41,7 @@ def write_report(evaluation: Evaluation, detector: Detector, dataset: Path) -> N
             table=_table(metrics),
             verdicts=_verdicts(metrics, detector),
             per_defect=metrics["per_defect"],
+            choice=_choice(detector.file.parent / "choice.json"),
             pictures={
                 title: [_figure(detector.inspect(test.file)) for test in tests]
                 for title, tests in worth_showing(evaluation, detector.thresholds.score).items()
@@ -99,6 +101,28 @@ def _verdicts(metrics: dict[str, Any], detector: Detector) -> list[tuple[str, st
         shares = " / ".join(number(numbers[k]) for k in ("ok", "nok", "acc"))
         rows.append((f"zoo's rule, {level.replace('_', ' ')}", shares, "ok / nok / acc"))
     return rows
+
+
+def _choice(file: Path) -> dict[str, Any] | None:
+    """How training weighed the maps, best candidate first; None where nothing was chosen."""
+    try:
+        choice = json.loads(file.read_text())
+        terms = [term["kind"] for term in choice["residual"]["terms"]]
+        rows = [
+            {
+                "weights": [f"{row['weights'].get(term, 0):g}" for term in terms],
+                "blur": number(row["smooth"]),
+                "figures": [number(row[k]) for k in ("aupro_30", "pixel_auroc", "image_auroc")],
+                "chosen": row["chosen"],
+            }
+            for row in sorted(choice["candidates"], key=lambda row: -row["aupro_30"])
+        ]
+        return {
+            "kind": choice["kind"], "unevenness": number(choice["unevenness"]),
+            "terms": terms, "rows": rows,
+        }  # fmt: skip
+    except (OSError, ValueError, KeyError):  # not made by this version's train: nothing to show
+        return None
 
 
 def number(value: float | None) -> str:
