@@ -112,7 +112,7 @@ def test_blocks_equal_one_pass(size: tuple[int, int]) -> None:
     engine = Eager(graph)
     settings = load_settings("texture", changes={"first_layer_channels": 2})[0]
     picture = np.random.default_rng(0).integers(0, 256, size, np.uint8)
-    blocks, score = run_in_blocks(engine, picture, Tiling(settings, graph.reach, 280_000_000))
+    blocks, score = run_in_blocks(engine, picture, Tiling(settings, graph.reach, 50_000_000))
     assert len(engine.shapes) > 1
     whole, expected = Eager(graph).run(picture[None])
     np.testing.assert_allclose(blocks, whole[0], atol=1e-4)
