@@ -92,10 +92,9 @@ EXPORT = """
 import sys, time
 from ssim_ae.config_files import load_settings
 from ssim_ae.deploy.onnx import graph_bytes
-from ssim_ae.model.network import Autoencoder
-from ssim_ae.model.build import inspector_of
-s, _ = load_settings(sys.argv[1])
-network = Autoencoder(s.tile, s.channels, s.latent, s.first_layer_channels)
+from ssim_ae.model.build import inspector_of, network_of
+s, _ = load_settings(sys.argv[1], changes={"color": sys.argv[3]})
+network = network_of(s)
 began = time.perf_counter()
 graph_bytes(inspector_of(network, s), s.channels, s.tile)
 open(sys.argv[2], "w").write(str(time.perf_counter() - began))
@@ -105,9 +104,10 @@ open(sys.argv[2], "w").write(str(time.perf_counter() - began))
 def export(work: Path) -> dict[str, float]:
     """Seconds of one export of the graph, the exporter's own start included."""
     seconds = {}
-    for preset in ("autoencoder", "fast", "reference-object"):
+    presets = {"auto": "rgb", "autoencoder": "grey", "fast": "grey", "reference-object": "rgb"}
+    for preset, color in presets.items():
         file = work / "seconds"
-        command(preset, file, python=("-c", EXPORT))
+        command(preset, file, color, python=("-c", EXPORT))
         seconds[preset] = round(float(file.read_text()), 2)
     return seconds
 

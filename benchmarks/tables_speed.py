@@ -144,8 +144,9 @@ def start_and_memory() -> str:
         **{f"evaluation of {n} pictures": m for n, m in r["evaluation"].items()},
         **{
             f"`inspect` of 20,000x20,000, {n}": m
-            for n, m in {**r["large_picture"], **r["large_picture_written"]}.items()
+            for n, m in {**r.get("large_picture", {}), **r["large_picture_written"]}.items()
         },
     }
     rows = [[n, f"{m['seconds']:.2f} s", f"{m['peak_mib']:.0f} MiB"] for n, m in names.items()]
+    rows += [[f"export of a graph, `{n}`", f"{s:.2f} s", "-"] for n, s in r["export"].items()]
     return markdown(["command", "time", "peak memory"], rows)
