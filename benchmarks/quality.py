@@ -112,7 +112,11 @@ def true_results(run: Path, dataset: Path) -> list[dict[str, Any]]:
     residuals = [
         Residual(
             candidate(
-                every, r["weights"].get("band", 0), r["weights"].get("rarity", 0), r["smooth"]
+                every,
+                r["weights"].get("band", 0),
+                r["weights"].get("rarity", 0),
+                r["smooth"],
+                r["weights"].get("features", 0),
             )
         )
         for r in rows

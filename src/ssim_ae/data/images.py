@@ -105,7 +105,6 @@ def to_pixels(image: Image.Image, color: str, name: object) -> Pixels:
         width, height = image.size
         if width * height <= AT_ONCE:
             return _converted(image, color, name)
-        image.load()
         pixels = np.empty((height, width) if color == "grey" else (height, width, 3), np.uint8)
         for top, bottom in _strips(height, width):
             part = image.crop((0, top, width, bottom))
@@ -179,7 +178,7 @@ class Preparation:
                 f"{geometry.scaled[0]} at working size, over the limit of {PIXEL_LIMIT} pixels: "
                 "cut it into pieces"
             )
-        if geometry.crop == (0, 0, *geometry.original):
+        if geometry.scaled == geometry.original == geometry.crop[2:]:
             return pixels, geometry
         image = Image.fromarray(pixels)
         (height, width), (top, left, h, w) = geometry.scaled, geometry.crop

