@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -231,10 +232,14 @@ def test_from_training_to_inspection(
     record = Detector.load(run).record
     kinds = {t.kind: t for t in record.settings.residual.terms}
     assert record.thresholds is not None
+    graph = (run / "detector.onnx").read_bytes()
     if choose:
-        rows = (run / "choice.json").read_text()
-        assert '"features"' in rows
-    else:
+        rows = json.loads((run / "choice.json").read_text())["candidates"]
+        assert {"features" in row["weights"] for row in rows} == {True, False}
+        (chosen,) = [row for row in rows if row["chosen"]]
+        assert ("features" in kinds) == ("features" in chosen["weights"])
+    assert ("features" in kinds) == (b"EfficientNet-Lite0" in graph) == (b"backbone" in graph)
+    if not choose:
         assert set(kinds) == {"head", "gradient", "band", "rarity", "features"}
         assert kinds["features"].scale != 1
     metrics = evaluate(run, fabric, output=run / "evaluation").metrics

@@ -23,7 +23,7 @@ WIDTH = 40 + 112
 CENTRES = 1000
 REACH = 224  # pixels: 184 of the backbone, 16 of the mean, 17 of the enlargements, rounded up
 MIDDLE, SPREAD = 127 / 255, 128 / 255  # what the backbone's pictures were shifted and divided by
-LARGEST = 10.0  # standard deviations: beyond, squares would cost the distance its digits
+LARGEST = 20.0  # standard deviations: beyond, squares would cost the distance its digits
 SOFTENING = 1e-3  # added to squared distances: rounding does not show at a distance of 0
 
 
