@@ -31,7 +31,7 @@ STRIPS = ("group", r"^(\d+)_")  # tiles of one strip are held out together
 CLOSE = 0.005
 # name -> (preset, changes, lengths in steps)
 CURVES: dict[str, tuple[str, list[tuple[str, Any]], list[int]]] = {
-    "texture": ("texture", [], [3, 10, 30, 100, 300, 1200]),
+    "texture": ("texture", [], [3, 10, 30, 100, 300, 1200, 3000]),
     "autoencoder": ("autoencoder", [], [25, 50, 100, 200, 300, 600, 1000, 3000]),
     "reference-texture": ("reference-texture", [], [25, 50, 100, 200, 400, 800, 1000]),
     "autoencoder bf16": ("autoencoder", [("precision", "bf16")], [100, 300, 600]),
