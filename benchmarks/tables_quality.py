@@ -100,16 +100,15 @@ def left_out() -> str:
     found = {name: next(iter(runs.values())) for name, runs in ranks.items()}
     rows = []
     for name, candidates in found.items():
-        (other,) = [o for o in found if o != name and usual(found[o]) == usual(candidates)]
-        settled, own = (best(found[n], confounded=n == "screw") for n in (other, name))
-        rows.append([
-            name,
-            *(
-                " / ".join(f"{candidates[i]['test'][k]:.3f}" for k in QUALITY)
-                + ("" if i == usual(candidates) else f" ({described(candidates[i])})")
-                for i in (usual(candidates), settled, own)
-            ),
-        ])  # fmt: skip
+        others = [o for o in found if o != name and usual(found[o]) == usual(candidates)]
+        picked = [usual(candidates)]
+        picked += [best(found[n], confounded=n == "screw") for n in (*others[:1], name)]
+        cells = [
+            " / ".join(f"{candidates[i]['test'][k]:.3f}" for k in QUALITY)
+            + ("" if i == picked[0] else f" ({described(candidates[i])})")
+            for i in picked
+        ]
+        rows.append([name, *(cells if others else [cells[0], "-", cells[1]])])
     head = ["set", "usual weights", "settled by the other set of its kind", "best on itself"]
     return markdown(head, rows)
 
