@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -140,27 +141,14 @@ LARGE = (
 )
 
 
-def large_picture(work: Path) -> dict[str, Any]:
-    """One 20,000x20,000 picture at full size."""
-    found = {}
-    for kind in LARGE:
-        run = full_size_run(work, *kind)
-        found[name_of(*kind)] = command("inspect", run, large(work))
-    return found
-
-
-def large_picture_written(work: Path) -> dict[str, Any]:
-    """The same with overlay and mask written."""
-    found = {}
-    for kind in LARGE:
-        words = ["inspect", full_size_run(work, *kind), large(work), "--output", work / "results"]
-        found[f"{name_of(*kind)}, pictures written"] = command(*words)
-    return found
+def large_picture(work: Path, preset: str, stride: int | None, color: str) -> dict[str, Any]:
+    """One 20,000x20,000 picture at full size, overlay and mask written."""
+    run = full_size_run(work, preset, stride, color)
+    return command("inspect", run, large(work), "--output", work / "results")
 
 
 def name_of(preset: str, stride: int | None, color: str) -> str:
-    name = preset if stride is None else f"{preset}, stride {stride}"
-    return name if color == "grey" else f"{name}, {color}"
+    return f"large_{preset}_{color}" + ("" if stride is None else f"_stride_{stride}")
 
 
 def full_size_run(work: Path, preset: str, stride: int | None, color: str) -> Path:
@@ -187,8 +175,10 @@ PARTS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "export": export,
     "training": training,
     "evaluation": evaluation,
-    "large_picture": large_picture,
-    "large_picture_written": large_picture_written,
+    **{
+        name_of(*kind): partial(large_picture, preset=kind[0], stride=kind[1], color=kind[2])
+        for kind in LARGE
+    },
 }
 
 

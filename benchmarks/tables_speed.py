@@ -143,8 +143,9 @@ def start_and_memory() -> str:
         ],
         **{f"evaluation of {n} pictures": m for n, m in r["evaluation"].items()},
         **{
-            f"`inspect` of 20,000x20,000, {n}": m
-            for n, m in {**r.get("large_picture", {}), **r["large_picture_written"]}.items()
+            f"`inspect` of 20,000x20,000: {n[6:].replace('_', ' ')}": m
+            for n, m in r.items()
+            if n.startswith("large_")
         },
     }
     rows = [[n, f"{m['seconds']:.2f} s", f"{m['peak_mib']:.0f} MiB"] for n, m in names.items()]
