@@ -78,7 +78,8 @@ def command(words: list[str], data: Path, run: Path) -> dict[str, Any]:
         check=True,
         text=True,
     )
-    return json.loads(done.stdout)
+    said = done.stdout.replace(f"{run}/", "RUN/").replace(f"{data}/", "DATA/")
+    return json.loads(said)
 
 
 if __name__ == "__main__":
