@@ -99,7 +99,7 @@ def true_results(run: Path, dataset: Path) -> list[dict[str, Any]]:
     from ssim_ae.model.residuals import Residual
     from ssim_ae.model.weights import WEIGHTS, load_weights
     from ssim_ae.runtime.detector import Detector
-    from ssim_ae.training.choose import candidate
+    from ssim_ae.training.choose import Point, candidate
 
     record = Detector.load(run).record
     network = network_of(record.settings)
@@ -107,20 +107,24 @@ def true_results(run: Path, dataset: Path) -> list[dict[str, Any]]:
     whole = on_whole_pictures(network.eval(), record.settings)
     choice = json.loads((run / "choice.json").read_text())
     every = ResidualSettings.model_validate(choice["residual"])
-    terms, names = Residual(every), [t.kind for t in every.terms]
-    rows = choice["candidates"]
-    residuals = [
-        Residual(
-            candidate(
-                every,
-                r["weights"].get("band", 0),
-                r["weights"].get("rarity", 0),
-                r["smooth"],
-                r["weights"].get("features", 0),
-            )
-        )
-        for r in rows
-    ]
+    # a run keeps no memory and no features that were not chosen: such rows cannot be repeated
+    rows = [
+        row
+        for row in choice["candidates"]
+        if all(k not in row["weights"] or record.settings.residual.has(k)
+               for k in ("memory", "features"))
+    ]  # fmt: skip
+    kept = [
+        t for t in every.terms
+        if t.kind not in ("memory", "features") or record.settings.residual.has(t.kind)
+    ]  # fmt: skip
+    terms, names = Residual(every.model_copy(update={"terms": kept})), [t.kind for t in kept]
+    residuals = []
+    for row in rows:
+        weights = {k: row["weights"].get(k, 0.0) for k in ("rarity", "memory", "features")}
+        filters = row["weights"].get("band", 0.0)
+        point = Point(filters=filters, smooth=row["smooth"], **weights)
+        residuals.append(Residual(candidate(every, point)))
     tallies = [PixelCounts() for _ in rows]
     scores: list[list[float]] = [[] for _ in rows]
     defective = []

@@ -13,18 +13,19 @@ from ssim_ae.data.patches import PictureStore
 from ssim_ae.model.findings import Findings
 from ssim_ae.model.inspector import Inspector
 from ssim_ae.model.residuals import Residual
-from ssim_ae.training.choose import CLEARLY, USUAL, candidate, choose, kind_of, normalised
+from ssim_ae.training.choose import CLEARLY, GRID, USUAL, candidate, choose, kind_of, normalised
 
 
 class Known(nn.Module):
     """Reconstructs the store's flat grey; its head marks what differs from that, or is blind.
 
-    ``features``: by how much the distance of its features tells a difference of 1 from none.
+    ``features``: by how much the distance of its ImageNet features tells a difference of 1 from
+    none; ``memory``, of its memory.
     """
 
-    def __init__(self, sees: bool, features: float = 0.0) -> None:
+    def __init__(self, sees: bool, features: float = 0.0, memory: float = 0.0) -> None:
         super().__init__()
-        self.sees, self.features = sees, features
+        self.sees, self.features, self.memory = sees, features, memory
 
     def forward(self, picture: torch.Tensor) -> Findings:
         flat = torch.full_like(picture, 0.5)
@@ -34,8 +35,10 @@ class Known(nn.Module):
             logit = logit + 60 * (picture - flat).abs().mean(1)
         rarity = torch.rand(picture.shape[0], *picture.shape[2:], generator=rng)
         noise = torch.rand(picture.shape[0], *picture.shape[2:], generator=rng)
-        distance = noise + self.features * (picture - flat).abs().mean(1)
-        return Findings(flat, logit, rarity, distance)
+        difference = (picture - flat).abs().mean(1)
+        memory = torch.rand(picture.shape[0], *picture.shape[2:], generator=rng)
+        memory = memory + self.memory * difference
+        return Findings(flat, logit, rarity, memory, noise + self.features * difference)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +90,7 @@ def test_the_usual_weights_are_kept_unless_others_are_clearly_better(flat_store,
     """A head that sees as much as the filters do."""
     settings = normalised(Known(sees=True), residual(), flat_store)
     chosen, table = choose(Known(sees=True), settings, flat_store, kind, seed=0)
-    usual = candidate(settings, *USUAL[kind])
+    usual = candidate(settings, USUAL[kind])
     (row,) = [row for row in table if row["usual"]]
     assert row["weights"] == {t.kind: t.weight for t in usual.terms}
     assert row["smooth"] == usual.smooth
@@ -119,7 +122,10 @@ def test_features_are_taken_if_the_usual_weights_find_more_with_them(flat_store,
             for row in table
             if row["smooth"] is None
             and row["weights"]
-            == {t.kind: t.weight for t in candidate(settings, *USUAL["object"], weight).terms}
+            == {
+                t.kind: t.weight
+                for t in candidate(settings, USUAL["object"]._replace(features=weight)).terms
+            }
         )
         for weight in (0.0, 1.0)
     }
@@ -127,6 +133,27 @@ def test_features_are_taken_if_the_usual_weights_find_more_with_them(flat_store,
     assert ("features" in {t.kind for t in chosen.terms}) == helpful
     weighed = [row for row in table if ("features" in row["weights"]) == helpful]
     assert len(table) - len(weighed) == 1
+
+
+def test_on_textures_a_memory_must_find_clearly_more(flat_store) -> None:
+    """On objects it is usual."""
+    blind, all_seeing = Known(sees=False), Known(sees=False, memory=60.0)
+    settings = normalised(all_seeing, residual(), flat_store)
+    chosen, _ = choose(all_seeing, settings, flat_store, "texture", seed=0)
+    assert chosen.has("memory")
+    settings = normalised(blind, residual(), flat_store)
+    assert not choose(blind, settings, flat_store, "texture", seed=0)[0].has("memory")
+    assert choose(all_seeing, settings, flat_store, "object", seed=0)[0].has("memory")
+
+
+def test_without_a_memory_in_the_settings_none_is_weighed(flat_store) -> None:
+    network = Known(sees=False)
+    settings = normalised(network, residual(), flat_store)
+    terms = [t for t in settings.terms if t.kind != "memory"]
+    settings = settings.model_copy(update={"terms": terms})
+    _, table = choose(network, settings, flat_store, "object", seed=0)
+    assert len(table) == len(GRID) // 2
+    assert sum(row["usual"] for row in table) == sum(row["chosen"] for row in table) == 1
 
 
 def test_the_choice_is_the_seeds(flat_store) -> None:

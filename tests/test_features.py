@@ -24,8 +24,8 @@ from ssim_ae.data.patches import PictureStore
 from ssim_ae.deploy.fold import folded
 from ssim_ae.deploy.onnx import graph_bytes
 from ssim_ae.errors import SettingsError
-from ssim_ae.model import features as features_module
 from ssim_ae.model.build import inspector_of, network_of
+from ssim_ae.model.core_set import SOFTENING
 from ssim_ae.model.features import (
     CENTRES,
     REACH,
@@ -39,7 +39,7 @@ from ssim_ae.model.joint import REACH as JOINT_REACH
 from ssim_ae.model.joint import JointNetwork, WholePicture
 from ssim_ae.model.residuals import Residual
 from ssim_ae.runtime.blocks import Tiling, run_in_blocks
-from ssim_ae.training.features import core_set, settle
+from ssim_ae.training.core_set import core_set, learn, standard_units
 from ssim_ae.training.imagenet import imagenet_weights, load_imagenet
 from tests.test_imagenet import TINY, installed, package_weights
 
@@ -62,13 +62,13 @@ def learned(channels: int, store: PictureStore | None = None) -> FeatureDistance
     made = FeatureDistance(channels).eval()
     load_imagenet(made.backbone, package_weights())
     if store is not None:
-        settle(made, store, 0)
+        learn(made, made.described, standard_units, store, 0)
     else:
         rng = torch.Generator().manual_seed(1)
         found = made.described(torch.rand(2, channels, 256, 256, generator=rng))
         rows = found.permute(0, 2, 3, 1).reshape(-1, WIDTH)
         made.mean.copy_(rows.mean(0))
-        made.deviation.copy_(rows.std(0))
+        made.axes.copy_(standard_units(rows - rows.mean(0))[:, :, None, None])
         made.centres.copy_(torch.randn(CENTRES, WIDTH, 1, 1, generator=rng))
     return made
 
@@ -91,9 +91,9 @@ def exported(channels: int) -> bytes:
 def test_distance_equals_scipy_s() -> None:
     made = learned(1)
     picture = torch.rand(1, 1, 64, 96, generator=torch.Generator().manual_seed(3))
-    rows = made.described(picture)[0].flatten(1).t().double().numpy()
+    rows = made.standardised(made.described(picture))[0].flatten(1).t().double().numpy()
     nearest = cdist(rows, made.centres[:, :, 0, 0].double().numpy()).min(1) / WIDTH**0.5
-    expected = np.sqrt(nearest**2 + features_module.SOFTENING).reshape(64 // STRIDE, 96 // STRIDE)
+    expected = np.sqrt(nearest**2 + SOFTENING).reshape(64 // STRIDE, 96 // STRIDE)
     large = F.interpolate(torch.from_numpy(expected)[None, None], scale_factor=8, mode="bilinear")
     np.testing.assert_allclose(made(picture)[0], large[0, 0], rtol=1e-3)
 
@@ -218,7 +218,7 @@ def quick() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ssim_ae.training.train.collapse", lambda report: None)
         patch.setattr("ssim_ae.training.train.imagenet_weights", dict)
-        patch.setattr("ssim_ae.training.features.imagenet_weights", package_weights)
+        patch.setattr("ssim_ae.training.core_set.imagenet_weights", package_weights)
         yield
 
 
@@ -240,7 +240,7 @@ def test_from_training_to_inspection(
         assert ("features" in kinds) == ("features" in chosen["weights"])
     assert ("features" in kinds) == (b"EfficientNet-Lite0" in graph) == (b"backbone" in graph)
     if not choose:
-        assert set(kinds) == {"head", "gradient", "band", "rarity", "features"}
+        assert set(kinds) == {"head", "gradient", "band", "rarity", "memory", "features"}
         assert kinds["features"].scale != 1
     metrics = evaluate(run, fabric, output=run / "evaluation").metrics
     assert 0 <= metrics["pixel_auroc"] <= 1
@@ -254,7 +254,7 @@ def test_from_training_to_inspection(
 def test_the_package_s_weights_tell_textures_apart(store: PictureStore) -> None:
     made = FeatureDistance(1).eval()
     load_imagenet(made.backbone, imagenet_weights())
-    settle(made, store, 0)
+    learn(made, made.described, standard_units, store, 0)
     good, odd = with_noise(store)
     assert float(made(odd)[0, 56:88, 60:100].mean()) > 2 * float(made(good).mean())
 

@@ -31,7 +31,7 @@ PLAIN = AugmentSettings(p_rotate=0, p_horizontal_flip=0, p_vertical_flip=0)  # p
 class ResidualTerm(_Section):
     """One kind of difference between picture and reconstruction."""
 
-    kind: Literal["ssim", "l1", "gradient", "band", "head", "rarity", "features"]
+    kind: Literal["ssim", "l1", "gradient", "band", "head", "rarity", "memory", "features"]
     window: int = Field(11, ge=1, le=127, description="uniform window, pixels, odd")
     sigma: float | None = Field(None, gt=0, le=18, description="Gaussian window instead, pixels")
     weight: float = Field(1.0, gt=0)
@@ -144,16 +144,19 @@ class Settings(_Section):
                 f"stride is {self.stride}, but tiles of {self.tile} need {self.tile // 16} "
                 f"to {self.tile} (smaller ones do not fit in memory)"
             )
-        joint_only = any(self.residual.has(kind) for kind in ("head", "rarity", "features"))
+        joint_only = any(
+            self.residual.has(kind) for kind in ("head", "rarity", "memory", "features")
+        )
         if self.network == "reference" and (joint_only or self.choose):
             raise ValueError(
-                "residuals of kind head, rarity and features, and choose, need network=joint"
+                "residuals of kind head, rarity, memory and features, and choose, need "
+                "network=joint"
             )
         kinds = [term.kind for term in self.residual.terms]
-        known = {"head", "gradient", "band", "rarity", "features"}
+        known = {"head", "gradient", "band", "rarity", "memory", "features"}
         if self.choose and not ("head" in kinds and set(kinds) <= known):
             raise ValueError(
-                "choose weighs head against gradient, band, rarity and features: let "
+                "choose weighs head against gradient, band, rarity, memory and features: let "
                 "residual.terms hold head and some of these, or set choose=false"
             )
         if self.choose and len(set(kinds)) < len(kinds):

@@ -78,5 +78,5 @@ def network_nodes(model: object) -> list[str]:
         for node in model.graph.node
         if node.op_type in ("Conv", "ConvTranspose")
         and min(shapes.get(node.input[1], [1, 1])[:2]) > 1
-        and ".features." not in node.input[1]
+        and not any(name in node.input[1] for name in (".features.", ".memory."))
     ]

@@ -18,6 +18,8 @@ def network_of(settings: Settings) -> nn.Module:
     channels, latent, width = settings.channels, settings.latent, settings.first_layer_channels
     if settings.network == "joint":
         joint = JointNetwork(channels, latent, width)
+        if settings.residual.has("memory"):
+            joint.memory = joint.new_memory()
         if settings.residual.has("features"):
             joint.features = FeatureDistance(channels)
         return joint

@@ -1,9 +1,8 @@
-"""How far a picture's local features lie from those of good pictures: a map for each pixel.
+"""How far a picture's ImageNet features lie from those of good pictures: a map for each pixel.
 
-Features of a network that was trained on photographs (ImageNet) and stays as it is; the distance
-to the nearest of a core set of good pictures' features, after PatchCore (Roth et al., CVPR 2022).
-The backbone is EfficientNet-Lite0 (Tan and Le, ICML 2019; the variant with ReLU6 and without
-squeeze-and-excitation), up to its last layer at a sixteenth of the side.
+Features of a network that was trained on photographs and stays as it is: EfficientNet-Lite0 (Tan
+and Le, ICML 2019; the variant with ReLU6 and without squeeze-and-excitation), up to its last layer
+at a sixteenth of the side.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ssim_ae.model.core_set import CoreSet
 from ssim_ae.model.filters import enlarged
 
 STEM = 32  # channels of the first layer
@@ -23,8 +23,6 @@ WIDTH = 40 + 112
 CENTRES = 1000
 REACH = 224  # pixels: 184 of the backbone, 16 of the mean, 17 of the enlargements, rounded up
 MIDDLE, SPREAD = 127 / 255, 128 / 255  # what the backbone's pictures were shifted and divided by
-LARGEST = 20.0  # standard deviations: beyond, squares would cost the distance its digits
-SOFTENING = 1e-3  # added to squared distances: rounding does not show at a distance of 0
 
 
 class Backbone(nn.Module):
@@ -84,43 +82,27 @@ def convolution(
     return nn.Conv2d(inputs, outputs, side, stride, kernel // 2, groups=groups)
 
 
-class FeatureDistance(nn.Module):
-    """Distance of local features to the nearest centre, root mean square over their channels.
+class FeatureDistance(CoreSet):
+    """Distance of local features to the nearest centre.
 
     Picture ``[n, channels, h, w]`` in 0..1, h and w multiples of 16 -> ``[n, h, w]``, in units of
     the features' standard deviation over good pictures, larger = less like any of them. Made by
-    ``training.features``.
+    ``training.imagenet`` and ``training.core_set``.
     """
 
     reach = REACH
 
     def __init__(self, channels: int) -> None:
-        super().__init__()
+        super().__init__(WIDTH, CENTRES)
         self.backbone = Backbone(channels)
-        self.mean: Tensor
-        self.deviation: Tensor
-        self.centres: Tensor
-        self.register_buffer("mean", torch.zeros(WIDTH))
-        self.register_buffer("deviation", torch.ones(WIDTH))
-        self.register_buffer("centres", torch.zeros(CENTRES, WIDTH, 1, 1))
 
     def described(self, picture: Tensor) -> Tensor:
-        """Standardised features of each position, averaged over its neighbours.
-
-        ``[n, WIDTH, h/8, w/8]``.
-        """
+        """Features of each position, averaged over its neighbours, ``[n, WIDTH, h/8, w/8]``."""
         fine, coarse = (
             F.avg_pool2d(found, 3, 1, 1, count_include_pad=False)
             for found in self.backbone(picture)
         )
-        both = torch.cat([fine, enlarged(coarse, 2)], 1)
-        standard = (both - self.mean[:, None, None]) / self.deviation[:, None, None]
-        return standard.clamp(-LARGEST, LARGEST)
+        return torch.cat([fine, enlarged(coarse, 2)], 1)
 
     def forward(self, picture: Tensor) -> Tensor:
-        x = self.described(picture)
-        # |x - c|^2 = |x|^2 - 2 (x c - |c|^2 / 2): one convolution for all centres
-        likeness = F.conv2d(x, self.centres, -(self.centres * self.centres).sum((1, 2, 3)) / 2)
-        squared = (x * x).sum(1, keepdim=True) - 2 * likeness.amax(1, keepdim=True)
-        distance = ((squared / WIDTH).clamp(min=0) + SOFTENING).sqrt()
-        return enlarged(distance, STRIDE)[:, 0]
+        return enlarged(self.distance(self.described(picture)), STRIDE)[:, 0]

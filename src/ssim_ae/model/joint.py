@@ -18,6 +18,7 @@ from ssim_ae.model.colors import ColorRarity
 from ssim_ae.model.features import FeatureDistance
 from ssim_ae.model.filters import enlarged, mirrored
 from ssim_ae.model.findings import Findings
+from ssim_ae.model.memory import Memory
 from ssim_ae.model.ssim import C1, C2
 
 SLOPE = 0.1  # LeakyReLU
@@ -66,21 +67,31 @@ class JointNetwork(nn.Module):
         assert self.logit.bias is not None
         nn.init.constant_(self.logit.bias, PRIOR)
         self.colors = ColorRarity(channels)  # counted before training; on whole pictures only
-        # learned after training; on whole pictures only
-        self.features: FeatureDistance | None = None
-        self.channels = channels
+        # learned after training
+        self.memory: Memory | None = None
+        self.features: FeatureDistance | None = None  # on whole pictures only
+        self.channels, self.widths = channels, (c2, c3)
 
-    def forward(self, picture: Tensor) -> Findings:
+    def new_memory(self) -> Memory:
+        """A memory that fits the encoder, still empty."""
+        return Memory(*self.widths)
+
+    def encoded(self, picture: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Features at 1/2, 1/4, 1/8 and 1/16 of the size."""
         f1 = self.encode1(picture)
         f2 = self.encode2(f1)
         f3 = self.encode3(f2)
-        f4 = self.encode4(f3)
+        return f1, f2, f3, self.encode4(f3)
+
+    def forward(self, picture: Tensor) -> Findings:
+        f1, f2, f3, f4 = self.encoded(picture)
         reconstruction: Tensor = self.decode(f4)
         g1 = self.compare1(compared(picture.float(), reconstruction.detach().float()))
         s = self.segment3(torch.cat([_twice(f4), f3], 1))
         s = self.segment2(torch.cat([_twice(s), f2, self.compare2(g1)], 1))
         s = self.segment1(torch.cat([_twice(s), f1, g1], 1))
-        return Findings(reconstruction, self.logit(s))
+        memory = None if self.memory is None else self.memory(f2, f3)
+        return Findings(reconstruction, self.logit(s), memory=memory)
 
 
 def compared(picture: Tensor, reconstruction: Tensor) -> Tensor:
@@ -124,12 +135,13 @@ class WholePicture(nn.Module):
         whole = mirrored(picture, CELL)
         found = self.network(whole)
         assert found.logit is not None
+        memory = None if found.memory is None else found.memory[:, :h, :w]
         logit = enlarged(found.logit, 2)[:, 0, :h, :w]
         rarity = self.network.colors(picture)
         features = None
         if self.network.features is not None:
             features = self.network.features(whole)[:, :h, :w]
-        return Findings(found.reconstruction[:, :, :h, :w], logit, rarity, features)
+        return Findings(found.reconstruction[:, :, :h, :w], logit, rarity, memory, features)
 
 
 def _layer(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:

@@ -99,6 +99,13 @@ def rarity_residual(picture: Tensor, found: Findings, taps: Tensor) -> Tensor:
     return found.rarity
 
 
+def memory_residual(picture: Tensor, found: Findings, taps: Tensor) -> Tensor:
+    """Distance of the encoder's features to those of good pictures, ``[n, h, w]``, 0 and more."""
+    if found.memory is None:
+        raise ValueError("a residual of kind memory needs the joint network's learned memory")
+    return found.memory
+
+
 def features_residual(picture: Tensor, found: Findings, taps: Tensor) -> Tensor:
     """Distance of ImageNet features to those of good pictures, ``[n, h, w]``, 0 and more."""
     if found.features is None:
@@ -141,6 +148,7 @@ KINDS: dict[str, Kind] = {
     "band": Kind(band_residual, _band_ends, lambda fine, wide: 2 * (2 * fine + wide) + 4),
     "head": Kind(head_residual, _own_window, lambda radius: 0),
     "rarity": Kind(rarity_residual, _own_window, lambda radius: 0),
+    "memory": Kind(memory_residual, _own_window, lambda radius: 0),
     "features": Kind(features_residual, _own_window, lambda radius: 0),
 }
 

@@ -22,6 +22,7 @@ from ssim_ae.runtime.engines import Engine
 # with tiled and with blended features, and of the joint network's at 1100 to 1800 squared, grey and
 # RGB, 16 and 32 wide.
 BYTES = {"reference": (1.4, 461), "joint": (22, 50)}
+REMEMBERED = 125  # bytes for each pixel: likeness to the memory's 2,000 centres, at 1/8 of the side
 # bytes of a block, so that it fits into 4 GiB beside a colour picture of 20,000x20,000 and its map
 MEMORY = 3 << 28
 
@@ -53,6 +54,7 @@ class Tiling:
         seen = area if once else down * across * self.tile**2
         network, residual = BYTES[s.network]
         taken = network * s.first_layer_channels * seen + residual * s.channels * area
+        taken += REMEMBERED * area if s.residual.has("memory") else 0
         return taken <= self.memory
 
     def block(self, height: int, width: int) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from ssim_ae.model.residuals import Residual
 from ssim_ae.model.weights import WEIGHTS, save_weights
 from ssim_ae.runtime.record import Record, sha256, write_detector
 from ssim_ae.training.choose import choose, kind_of, normalised
-from ssim_ae.training.features import learned_features
+from ssim_ae.training.core_set import learned_features, learned_memory
 from ssim_ae.training.zoo_thresholds import zoo_scales
 
 COUNTED_ROWS = 1024  # of a large picture, at a time
@@ -59,8 +59,11 @@ def write_run(
     ``store``: pictures trained on; ``held_out``: those that say what good maps are like.
     """
     residual = control = settings.residual
-    if isinstance(network, JointNetwork) and residual.has("features"):
-        network.features = learned_features(store, settings.channels, settings.seed)
+    joint = network if isinstance(network, JointNetwork) else None
+    if joint and residual.has("memory"):
+        joint.memory = learned_memory(joint, store, settings.seed)
+    if joint and residual.has("features"):
+        joint.features = learned_features(store, settings.channels, settings.seed)
     whole = on_whole_pictures(network, settings)
     if settings.zoo is not None:
         inspector = Inspector(whole, Residual(residual)).eval()
@@ -76,8 +79,11 @@ def write_run(
             choice = {**shown, "residual": all_terms, "candidates": table}
             body = json.dumps(choice, indent=1, allow_nan=False) + "\n"
             write_atomically(run / "choice.json", body.encode())
-        if isinstance(network, JointNetwork) and not residual.has("features"):
-            network.features = None  # not chosen: the run is that of a network without them
+        # what was not chosen: the run is that of a network without it
+        if joint and not residual.has("memory"):
+            joint.memory = None
+        if joint and not residual.has("features"):
+            joint.features = None
     write_files(network, settings, residual, control, run, seen_by, warning)
 
 

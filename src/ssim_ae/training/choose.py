@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,13 +32,26 @@ PICTURES = 64  # half of them get defects
 MASKS = 256
 SIDE = 512  # largest crop that is looked at, pixels
 TAIL = 0.001  # share of good pixels beyond one unit of a map
-# weights beside the head's 1: each of the two filters, the rarity of the colour; the last blur
-FILTERS, RARITY, SMOOTHING = (0.0, 0.25, 0.5, 1.0), (0.0, 0.25, 0.5), (None, 2.0)
-# taken unless generated defects speak clearly for another: on textures the filters weigh more
-USUAL = {"texture": (0.5, 0.25, None), "object": (0.25, 0.25, None)}
 CLEARLY = 0.05  # of AU-PRO
 
-Point = tuple[float, float, float | None]
+
+class Point(NamedTuple):
+    """Weights beside the head's 1: of each of the two filters, the colour's rarity, the encoder's
+    memory and ImageNet's features; and the last blur, sigma in pixels."""
+
+    filters: float
+    rarity: float
+    memory: float
+    smooth: float | None = None
+    features: float = 0.0
+
+
+GRID = [
+    Point(*point) for point in product((0.0, 0.25, 0.5, 1.0), (0.0, 0.25), (0.0, 0.5), (None, 2.0))
+]
+# taken unless generated defects speak clearly for another: on textures the filters weigh more, and
+# a memory says little of what never repeats exactly
+USUAL = {"texture": Point(0.5, 0.25, 0.0), "object": Point(0.25, 0.25, 0.5)}
 
 
 @torch.inference_mode()
@@ -98,16 +111,20 @@ def choose(
         (Residual(settings).terms(picture, findings(network(picture))), label.numpy() > 0.5)
         for picture, label in _generated(store, seed)
     ]
-    usual, features = USUAL[kind], 0.0
+    usual, grid = USUAL[kind], GRID
+    if not settings.has("memory"):
+        usual, grid = usual._replace(memory=0.0), [p for p in GRID if not p.memory]
     table: list[dict[str, Any]] = []
     if settings.has("features"):
         without, with_them = (
-            tried(candidate(settings, *usual, weight), settings, found) for weight in (0.0, 1.0)
+            tried(candidate(settings, usual._replace(features=weight)), settings, found)
+            for weight in (0.0, 1.0)
         )
-        features = float(with_them["aupro_30"] > without["aupro_30"])
-        table = [without if features else with_them]  # the grid holds the other one
-    grid = list(product(FILTERS, RARITY, SMOOTHING))
-    candidates = [candidate(settings, *point, features) for point in grid]
+        better = with_them["aupro_30"] > without["aupro_30"]
+        table = [without if better else with_them]  # the grid holds the other one
+        usual = usual._replace(features=float(better))
+        grid = [point._replace(features=float(better)) for point in grid]
+    candidates = [candidate(settings, point) for point in grid]
     rows = [tried(c, settings, found) for c in candidates]
     best = max(row["aupro_30"] for row in rows)
     near = [i for i, row in enumerate(rows) if row["aupro_30"] >= best - CLEARLY]
@@ -142,26 +159,19 @@ def tried(
     }
 
 
-def candidate(
-    settings: ResidualSettings,
-    filters: float,
-    rarity: float,
-    smooth: float | None,
-    features: float = 0.0,
-) -> ResidualSettings:
-    """The head with weight 1, each filter with ``filters``; what weighs nothing is left out."""
-    weights = {
-        "head": 1.0, "gradient": filters, "band": filters, "rarity": rarity, "features": features
-    }  # fmt: skip
+def candidate(settings: ResidualSettings, point: Point) -> ResidualSettings:
+    """The terms with these weights; what weighs nothing is left out."""
+    weights = {**point._asdict(), "head": 1.0, "gradient": point.filters, "band": point.filters}
     terms = [
         t.model_copy(update={"weight": weights[t.kind]}) for t in settings.terms if weights[t.kind]
     ]
-    return settings.model_copy(update={"terms": terms, "smooth": smooth})
+    return settings.model_copy(update={"terms": terms, "smooth": point.smooth})
 
 
 def distance(point: Point, usual: Point) -> float:
     """Between weights; a blur counts like half a weight."""
-    return abs(point[0] - usual[0]) + abs(point[1] - usual[1]) + 0.5 * (point[2] != usual[2])
+    weights = abs(point.filters - usual.filters) + abs(point.rarity - usual.rarity)
+    return weights + abs(point.memory - usual.memory) + 0.5 * (point.smooth != usual.smooth)
 
 
 @torch.inference_mode()

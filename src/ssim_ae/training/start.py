@@ -33,7 +33,7 @@ def new_network(settings: Settings) -> nn.Module:
     """The network of the settings, from the package's weights where they ask for them and fit."""
     network = network_of(settings)
     if isinstance(network, JointNetwork):
-        network.features = None  # learned last, see training.assemble
+        network.memory = network.features = None  # learned last, see training.assemble
     if settings.pretrained and isinstance(network, JointNetwork):
         load_start(network)
     return network

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -10,15 +10,34 @@ from torch import Tensor
 from ssim_ae.config import CELL
 from ssim_ae.data.contrast import stretched
 from ssim_ae.data.patches import PictureStore
-from ssim_ae.model.features import CENTRES, LARGEST, FeatureDistance
+from ssim_ae.model.core_set import LARGEST, CoreSet
+from ssim_ae.model.features import FeatureDistance
 from ssim_ae.model.filters import mirrored
 from ssim_ae.model.inspector import Inspector
+from ssim_ae.model.joint import JointNetwork
+from ssim_ae.model.memory import Memory
 from ssim_ae.training.imagenet import imagenet_weights, load_imagenet
 
 SIDE = 512  # largest part of a picture that is described at once, pixels
 POSITIONS = 60_000  # of all pictures, from which the core set is taken
 PROJECTED = 64  # dimensions in which it is looked for
+RIDGE = 0.1  # added to the variances of standardised features
 STEADY = 1e-3  # smallest standard deviation: a feature that never varied is not blown up
+
+
+Described = Callable[[Tensor], Tensor]  # picture [1, c, h, w] -> features [1, width, h', w']
+
+
+@torch.inference_mode()
+def learned_memory(network: JointNetwork, store: PictureStore, seed: int) -> Memory:
+    """What the trained network's encoder makes of all training pictures."""
+    memory = network.new_memory().eval()
+
+    def described(picture: Tensor) -> Tensor:
+        return memory.described(*network.encoded(picture)[1:3])
+
+    learn(memory, described, uncorrelated, store, seed)
+    return memory
 
 
 @torch.inference_mode()
@@ -30,28 +49,58 @@ def learned_features(store: PictureStore, channels: int, seed: int) -> FeatureDi
     """
     features = FeatureDistance(channels).eval()
     load_imagenet(features.backbone, imagenet_weights())
-    settle(features, store, seed)
+    learn(features, features.described, standard_units, store, seed)
     return features
 
 
 @torch.inference_mode()
-def settle(features: FeatureDistance, store: PictureStore, seed: int) -> None:
-    """Take mean, deviation and centres from the store's pictures."""
+def learn(
+    core: CoreSet,
+    described: Described,
+    axes_of: Callable[[Tensor], Tensor],
+    store: PictureStore,
+    seed: int,
+) -> None:
+    """Take mean, axes and centres from the store's pictures.
+
+    ``axes_of``: centred features ``[positions, width]`` -> axes, in rows ``[width, width]``.
+    """
     rng = torch.Generator().manual_seed(seed)
     share = -(-POSITIONS // len(store))
     kept = []
     for index in range(len(store)):
         pictures, where = store.take(torch.tensor([index]))
         picture = stretched(Inspector.picture(pictures[where]), store.stretch)
-        found = torch.cat([_rows(features.described(part)) for part in _parts(picture)])
+        found = torch.cat([_rows(described(part)) for part in _parts(picture)])
         kept.append(found[torch.randperm(len(found), generator=rng)[:share]])
     positions = torch.cat(kept)
-    mean = positions.mean(0)
-    deviation = positions.std(0).clamp(min=STEADY)
-    positions = ((positions - mean) / deviation).clamp(-LARGEST, LARGEST)
-    features.mean.copy_(mean)
-    features.deviation.copy_(deviation)
-    features.centres.copy_(positions[core_set(positions, CENTRES, rng)][:, :, None, None])
+    core.mean.copy_(positions.mean(0))
+    positions -= core.mean
+    axes = axes_of(positions)
+    positions = (positions @ axes.t()).clamp(-LARGEST, LARGEST)
+    core.axes.copy_(axes[:, :, None, None])
+    chosen = core_set(positions, len(core.centres), rng)
+    core.centres.copy_(positions[chosen][:, :, None, None])
+
+
+def standard_units(centred: Tensor) -> Tensor:
+    """The features as they are, each in units of its standard deviation."""
+    return torch.diag(1 / centred.std(0).clamp(min=STEADY))
+
+
+def uncorrelated(centred: Tensor) -> Tensor:
+    """Principal axes of the standardised features, in units of about their deviation.
+
+    What several features say alike then counts once. Axes along which good pictures hardly differ
+    are not blown up beyond ``RIDGE``.
+    """
+    units = standard_units(centred)
+    standard = centred @ units
+    variances, directions = torch.linalg.eigh(standard.t() @ standard / len(standard))
+    gain = (variances + RIDGE).rsqrt()
+    gain = gain / (gain * gain * variances).mean().sqrt()  # of mean square 1, like the features
+    axes: Tensor = (directions * gain).t() @ units
+    return axes
 
 
 def core_set(positions: Tensor, count: int, rng: torch.Generator) -> Tensor:
