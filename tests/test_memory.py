@@ -25,7 +25,7 @@ __all__ = ["store"]  # a fixture
 
 
 @pytest.fixture(scope="module")
-def network(store) -> JointNetwork:  # noqa: F811
+def network(store) -> JointNetwork:
     torch.manual_seed(0)
     made = JointNetwork(1, latent=4, first_layer_channels=4).eval()
     made.memory = learned_memory(made, store, 0)
@@ -70,12 +70,14 @@ def test_axes_follow_the_units_of_the_features() -> None:
     rows = torch.randn(2000, 4, generator=rng) @ torch.randn(4, 4, generator=rng)
     rows = rows - rows.mean(0)
     units = torch.tensor([1.0, 100.0, 0.01, 5.0])
-    gram = [found @ found.t() for found in
-            (rows @ uncorrelated(rows).t(), rows * units @ uncorrelated(rows * units).t())]  # fmt: skip
-    torch.testing.assert_close(gram[0][:50, :50], gram[1][:50, :50], rtol=1e-2, atol=1e-2)
+    gram = []
+    for scaled in (rows, rows * units):
+        found = (scaled @ uncorrelated(scaled).t())[:50]
+        gram.append(found @ found.t())
+    torch.testing.assert_close(gram[0], gram[1], rtol=1e-2, atol=1e-2)
 
 
-def test_good_pictures_are_near_and_other_textures_far(network, store) -> None:  # noqa: F811
+def test_good_pictures_are_near_and_other_textures_far(network, store) -> None:
     good, odd = with_noise(store)
     good, odd = good[..., :144, :144], odd[..., :144, :144]
     with torch.inference_mode():
@@ -84,7 +86,7 @@ def test_good_pictures_are_near_and_other_textures_far(network, store) -> None: 
     assert float(near.mean()) < 1
 
 
-def test_learning_is_repeated_exactly_and_is_the_seed_s(network, store) -> None:  # noqa: F811
+def test_learning_is_repeated_exactly_and_is_the_seed_s(network, store) -> None:
     again, other = (learned_memory(network, store, seed).centres for seed in (0, 1))
     assert torch.equal(again, network.memory.centres)
     assert not torch.equal(again, other)
@@ -114,4 +116,4 @@ def test_a_run_keeps_its_memory(fabric: Path, tmp_path: Path) -> None:
         Detector.load(run, engine=engine).inspect(picture) for engine in ("torch", "onnxruntime")
     )
     np.testing.assert_allclose(ours.working_map, theirs.working_map, rtol=1e-3, atol=1e-3)
-    assert CENTRES * 4 * 20 < (run / "detector.onnx").stat().st_size
+    assert (run / "detector.onnx").stat().st_size > CENTRES * 4 * 20

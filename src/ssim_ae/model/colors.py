@@ -6,13 +6,11 @@ may leave it undecided. Counting finds it at once.
 
 from __future__ import annotations
 
-import itertools
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssim_ae.model.filters import blur_framed, enlarged, gaussian_taps, mirrored
+from ssim_ae.model.filters import blur_framed, cropped, enlarged, gaussian_taps, mirrored
 
 LEVELS = {1: 64, 3: 24}  # bins along each channel, by the number of channels
 SIGMA = 1.5  # pixels over which colours are averaged before they are looked up
@@ -31,24 +29,29 @@ class ColorRarity(nn.Module):
         self.channels, self.levels = channels, LEVELS[channels]
         self.rarity: Tensor
         self.taps: Tensor
+        self.corners: Tensor
         self.register_buffer("rarity", torch.zeros(self.levels**channels))
         self.register_buffer("taps", gaussian_taps(SIGMA / 2), persistent=False)
+        # where the corners of a cell lie in the table, the last channel's upper ones last
+        steps = torch.zeros(1, dtype=torch.int64)
+        for channel in range(channels):
+            steps = torch.cat([steps, steps + self.levels ** (channels - 1 - channel)])
+        self.register_buffer("corners", steps, persistent=False)
 
     def forward(self, picture: Tensor) -> Tensor:
         h, w = picture.shape[2:]
         position = self._positions(picture)
         low = position.floor().clamp(0, self.levels - 2)
         part = (position - low).clamp(0, 1)
-        low = low.to(torch.int64)
-        total = torch.zeros((), device=picture.device)
-        for corner in itertools.product((0, 1), repeat=self.channels):  # linear between bins
-            weight = torch.ones_like(part[:, 0])
-            for channel, up in enumerate(corner):
-                weight = weight * (part[:, channel] if up else 1 - part[:, channel])
-            index = self._index([low[:, i] + up for i, up in enumerate(corner)])
-            found = self.rarity.index_select(0, index.reshape(-1)).reshape(index.shape)
-            total = total + weight * found
-        return enlarged(total[:, None], 2)[:, 0, :h, :w]
+        # linear between bins: all corners of a colour's cell at once, they lie at fixed distances
+        weight = torch.stack([1 - part[:, 0], part[:, 0]], -1)
+        for channel in range(1, self.channels):
+            up = part[:, channel, :, :, None]
+            weight = torch.cat([weight * (1 - up), weight * up], -1)
+        corners = self._index(list(low.unbind(1))).to(torch.int64)[..., None] + self.corners
+        found = self.rarity.index_select(0, corners.reshape(-1)).reshape(corners.shape)
+        total = (weight * found).sum(-1)[:, None]
+        return cropped(enlarged(total, 2)[:, 0], h, w)
 
     def _positions(self, picture: Tensor) -> Tensor:
         """Local colours at half size, in units of bins from the first bin's centre."""

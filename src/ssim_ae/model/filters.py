@@ -20,10 +20,10 @@ def gaussian_taps(sigma: float) -> Tensor:
 
 def blur(maps: Tensor, taps: Tensor) -> Tensor:
     """Separable blur of ``[n, c, h, w]`` at the positions where the whole window lies inside."""
-    n, c, h, w = maps.shape
-    flat = F.conv2d(maps.reshape(n * c, 1, h, w), taps.view(1, 1, -1, 1))
-    flat = F.conv2d(flat, taps.view(1, 1, 1, -1))
-    return flat.reshape(n, c, flat.shape[-2], flat.shape[-1])
+    c = maps.shape[1]
+    rows, columns = taps.view(1, 1, -1, 1), taps.view(1, 1, 1, -1)
+    blurred = F.conv2d(maps, rows.expand(c, -1, -1, -1), groups=c)
+    return F.conv2d(blurred, columns.expand(c, -1, -1, -1), groups=c)
 
 
 def blur_framed(maps: Tensor, taps: Tensor) -> Tensor:
@@ -44,3 +44,11 @@ def mirrored(picture: Tensor, cell: int) -> Tensor:
         index = torch.arange((length + cell - 1) // cell * cell, device=picture.device)
         picture = picture.index_select(axis, torch.minimum(index, 2 * (length - 1) - index))
     return picture
+
+
+def cropped(maps: Tensor, height: int, width: int) -> Tensor:
+    """The upper left part of ``[..., h, w]``, neither axis shorter than what is kept.
+
+    ``maps[..., :height, :width]``, but its size is known to an export: no smaller of two.
+    """
+    return maps.narrow(-2, 0, height).narrow(-1, 0, width)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from ssim_ae.config import CELL
 from ssim_ae.model.colors import ColorRarity
 from ssim_ae.model.features import FeatureDistance
-from ssim_ae.model.filters import enlarged, mirrored
+from ssim_ae.model.filters import cropped, enlarged, mirrored
 from ssim_ae.model.findings import Findings
 from ssim_ae.model.memory import Memory
 from ssim_ae.model.ssim import C1, C2
@@ -135,13 +135,14 @@ class WholePicture(nn.Module):
         whole = mirrored(picture, CELL)
         found = self.network(whole)
         assert found.logit is not None
-        memory = None if found.memory is None else found.memory[:, :h, :w]
-        logit = enlarged(found.logit, 2)[:, 0, :h, :w]
+        logit = cropped(enlarged(found.logit, 2)[:, 0], h, w)
         rarity = self.network.colors(picture)
-        features = None
+        memory = features = None
+        if found.memory is not None:
+            memory = cropped(found.memory, h, w)
         if self.network.features is not None:
-            features = self.network.features(whole)[:, :h, :w]
-        return Findings(found.reconstruction[:, :, :h, :w], logit, rarity, memory, features)
+            features = cropped(self.network.features(whole), h, w)
+        return Findings(cropped(found.reconstruction, h, w), logit, rarity, memory, features)
 
 
 def _layer(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:

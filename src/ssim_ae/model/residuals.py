@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssim_ae.config import ResidualSettings, ResidualTerm
-from ssim_ae.model.filters import blur, blur_framed, enlarged, gaussian_taps, mirrored
+from ssim_ae.model.filters import blur, blur_framed, cropped, enlarged, gaussian_taps, mirrored
 from ssim_ae.model.findings import Findings
 from ssim_ae.model.ssim import C1, C2
 
@@ -52,25 +52,27 @@ def gradient_residual(picture: Tensor, found: Findings, taps: Tensor) -> Tensor:
     Xue et al., IEEE TIP 2014; over scales as in RIAD (Zavrtanik et al., Pattern Recognition 2021),
     but without the full size, which sees noise. ``[n, h, w]`` in 0..1.
     """
-    h, w = picture.shape[2:]
-    x, y = mirrored(picture, 1 << SCALES), mirrored(found.reconstruction, 1 << SCALES)
+    c, h, w = picture.shape[1:]
+    # both at once: half the operations to export
+    both = mirrored(torch.cat([picture, found.reconstruction], 1), 1 << SCALES)
     total = torch.zeros((), device=picture.device)
     for scale in range(SCALES):
-        x, y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
-        a, b = gradient_magnitude(x), gradient_magnitude(y)
+        both = F.avg_pool2d(both, 2)
+        magnitude = gradient_magnitude(both)
+        a, b = magnitude[:, :c], magnitude[:, c:]
         unlike = 1 - (2 * a * b + C_GRADIENT) / (a * a + b * b + C_GRADIENT)
         unlike = unlike.mean(1, keepdim=True)
         total = total + (enlarged(unlike, 1 << scale) if scale else unlike) / SCALES
-    return enlarged(blur_framed(total, taps), 2)[:, 0, :h, :w]
+    return cropped(enlarged(blur_framed(total, taps), 2)[:, 0], h, w)
 
 
 def gradient_magnitude(picture: Tensor) -> Tensor:
     """Length of the Sobel gradient of each channel, in units of 1 a pixel."""
     kernel = picture.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8
-    n, c, h, w = picture.shape
-    framed = F.pad(picture.reshape(n * c, 1, h, w), (1, 1, 1, 1), mode="replicate")
-    slopes = F.conv2d(framed, torch.stack([kernel, kernel.t()])[:, None])
-    return ((slopes * slopes).sum(1) + 1e-12).sqrt().reshape(n, c, h, w)
+    c = picture.shape[1]
+    framed = F.pad(picture, (1, 1, 1, 1), mode="replicate")
+    slopes = F.conv2d(framed, torch.stack([kernel, kernel.t()] * c)[:, None], groups=c)
+    return ((slopes * slopes).unflatten(1, (c, 2)).sum(2) + 1e-12).sqrt()
 
 
 def band_residual(picture: Tensor, found: Findings, taps: Tensor, wide: Tensor) -> Tensor:
@@ -82,7 +84,7 @@ def band_residual(picture: Tensor, found: Findings, taps: Tensor, wide: Tensor) 
     difference = F.avg_pool2d(mirrored(picture - found.reconstruction, 2), 2)
     band = blur_framed(difference, taps) - blur_framed(difference, wide)
     smooth = blur_framed(band.abs().mean(1, keepdim=True), taps)
-    return enlarged(smooth, 2)[:, 0, :h, :w]
+    return cropped(enlarged(smooth, 2)[:, 0], h, w)
 
 
 def head_residual(picture: Tensor, found: Findings, taps: Tensor) -> Tensor:
@@ -173,7 +175,9 @@ class Residual(nn.Module):
     def __init__(self, settings: ResidualSettings) -> None:
         super().__init__()
         self.settings = settings
+        self.windows: list[int] = []  # how many each term has
         for i, term in enumerate(settings.terms):
+            self.windows.append(len(windows_of(term)))
             for j, window in enumerate(windows_of(term)):
                 self.register_buffer(f"taps{i}_{j}", window)
         self.smooth: Tensor | None
@@ -190,7 +194,7 @@ class Residual(nn.Module):
         """Every term's own map, unscaled."""
         maps = []
         for i, term in enumerate(self.settings.terms):
-            windows = [self.get_buffer(f"taps{i}_{j}") for j in range(len(windows_of(term)))]
+            windows = [self.get_buffer(f"taps{i}_{j}") for j in range(self.windows[i])]
             maps.append(KINDS[term.kind].residual(picture, found, *windows))
         return maps
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ssim_ae.model.filters import cropped
 from ssim_ae.model.network import BOTTLENECK, Autoencoder
 
 
@@ -122,7 +123,7 @@ class BlendedFeatures(nn.Module):
         total = F.conv_transpose2d(latents, self.from_latent.weight, stride=step)
         tiles = F.conv_transpose2d(torch.ones_like(latents[:1, :1]), self.ones, stride=step)
         out: Tensor = self.up(total / tiles + self.from_latent.bias.view(1, -1, 1, 1))
-        return out[:, :, :h, :w]
+        return cropped(out, h, w)
 
     def _mirrored(self, length: int, device: torch.device) -> Tensor:
         """Source index of each pixel, up to where the last tile of the grid ends."""
