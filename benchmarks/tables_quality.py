@@ -128,7 +128,8 @@ def described(candidate: dict[str, Any]) -> str:
     """Weights beside the head's 1."""
     weights = candidate["weights"]
     blur = "" if candidate["smooth"] is None else ", blurred"
-    return f"filters {weights.get('band', 0):g}, rarity {weights.get('rarity', 0):g}{blur}"
+    memory = f", memory {weights['memory']:g}" if "memory" in weights else ""
+    return f"filters {weights.get('band', 0):g}, rarity {weights.get('rarity', 0):g}{memory}{blur}"
 
 
 def features() -> str:

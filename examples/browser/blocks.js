@@ -6,6 +6,7 @@ import { cut } from "./picture.js";
 const MEMORY = 2 ** 29;
 // bytes for each pixel and first-layer channel that the network sees, for each pixel and channel
 const BYTES = { reference: [1.4, 461], joint: [22, 50] };
+const REMEMBERED = 125; // bytes for each pixel: likeness to what a memory holds
 const CELL = 16; // the joint network's grid
 
 export function tiling(settings, reach, memory = MEMORY) {
@@ -20,8 +21,9 @@ function fits({ tile, stride, once, memory, settings }, down, across) {
   const seen = once ? area : down * across * tile ** 2;
   const channels = settings.color === "grey" ? 1 : 3;
   const [network, residual] = BYTES[settings.network];
+  const memorised = settings.residual?.terms.some((term) => term.kind === "memory");
   const taken = network * settings.first_layer_channels * seen + residual * channels * area;
-  return taken <= memory;
+  return taken + (memorised ? REMEMBERED * area : 0) <= memory;
 }
 
 const count = ({ tile, stride }, length) => Math.ceil((length - tile) / stride) + 1;
