@@ -1,6 +1,7 @@
 """Quality on real pictures: `train --preset auto` on every set, several seeds, and what it chose.
 
     SSIM_AE_DATA=<folder> python benchmarks/quality.py [--set NAME] [--seed N] [--work DIR]
+    python benchmarks/quality.py --steps N    longer or shorter trainings, kept apart
     python benchmarks/quality.py --ranks      how well the self-made score ranks the candidates
     python benchmarks/quality.py --latency    milliseconds a picture on every engine
 
@@ -37,6 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--set", action="append", choices=SETS)
     parser.add_argument("--seed", action="append", type=int)
+    parser.add_argument("--steps", type=int, help="another length of training than the default")
     parser.add_argument("--work", type=Path, default=Path("runs/quality"))
     parser.add_argument("--ranks", action="store_true")
     parser.add_argument("--latency", action="store_true")
@@ -44,10 +46,13 @@ def main() -> None:
     arguments = parser.parse_args()
     data = Path(os.environ["SSIM_AE_DATA"])
     result = load_result(arguments.result)
+    length = f"_{arguments.steps}_steps" if arguments.steps else ""
     for seed in arguments.seed or SEEDS:
         for name in arguments.set or SETS:
             folder, options = SETS[name]
-            run = arguments.work / f"{name}_{seed}"
+            run = arguments.work / f"{name}_{seed}{length}"
+            if arguments.steps:
+                options = [*options, "--set", f"steps={arguments.steps}"]
             if arguments.latency:
                 latency = result.setdefault("latency", {})
                 if name not in latency and (run / "detector.onnx").exists():
@@ -56,8 +61,11 @@ def main() -> None:
                 ranks = result.setdefault("ranks", {}).setdefault(name, {})
                 if str(seed) not in ranks and (run / "choice.json").exists():
                     ranks[str(seed)] = true_results(run, data / folder)
-            elif str(seed) not in (runs := result.setdefault("runs", {}).setdefault(name, {})):
-                runs[str(seed)] = measure(folder, [*options, "--set", f"seed={seed}"], data, run)
+            else:
+                runs = result.setdefault(f"runs{length}", {}).setdefault(name, {})
+                chosen = [*options, "--set", f"seed={seed}"]
+                if str(seed) not in runs:
+                    runs[str(seed)] = measure(folder, chosen, data, run)
             save_result(result, arguments.result)
 
 

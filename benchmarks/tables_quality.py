@@ -53,6 +53,26 @@ def quality() -> str:
     return markdown(head, rows)
 
 
+def longer() -> str:
+    """Two rows for each set: the default's first seed, and the same trained longer."""
+    rows = []
+    found = result("quality")
+    for name, runs in found["runs_5000_steps"].items():
+        for run in (found["runs"][name]["0"], runs["0"]):
+            m = run["metrics"]
+            at = m["at_threshold"]
+            rows.append([
+                name, str(run["steps"]), f"{run['seconds']['training']:.0f} s",
+                *(f"{m[k]:.3f}" for k in QUALITY),
+                f"{at['recall']:.3f} at {at['false_reject_rate']:.3f}",
+            ])  # fmt: skip
+    head = [
+        "set", "steps", "training", "pixel AUROC", "AU-PRO (30 %)", "image AUROC",
+        "recall at false rejects",
+    ]  # fmt: skip
+    return markdown(head, rows)
+
+
 def detector_latency() -> str:
     """One row for each set: what `ssim-ae benchmark` says of its first detector."""
     rows = []

@@ -114,8 +114,11 @@ def core_set(positions: Tensor, count: int, rng: torch.Generator) -> Tensor:
     squares = (points * points).sum(1)
     chosen = squares.argmin()  # the most usual one
     found, distance = [chosen], torch.full_like(squares, torch.inf)
+    beside = torch.empty_like(squares)  # reused: blocks freed thousands of times are not given back
     for _ in range(count - 1):
-        distance = torch.minimum(distance, squares + squares[chosen] - 2 * points @ points[chosen])
+        torch.mv(points, points[chosen], out=beside)
+        beside.mul_(-2).add_(squares).add_(squares[chosen])
+        torch.minimum(distance, beside, out=distance)
         chosen = distance.argmax()
         found.append(chosen)
     return torch.stack(found)
