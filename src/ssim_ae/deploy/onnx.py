@@ -14,10 +14,9 @@ from torch import nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from ssim_ae.deploy.translate import translated
 from ssim_ae.model.inspector import Inspected, Inspector
 from ssim_ae.runtime.constants import NAMES
-
-OPSET = 18
 
 
 def prepared(inspector: Inspector) -> Inspector:
@@ -72,22 +71,20 @@ def graph_bytes(inspector: Inspector, channels: int, tile: int) -> bytes:
             torch.no_grad(),
         ):
             warnings.simplefilter("ignore")
-            program = torch.onnx.export(
+            traced = torch.export.export(
                 inspector,
                 (example,),
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=["image"],
-                output_names=list(Inspected._fields),
                 dynamic_shapes={"image": dims},
-                optimize=True,
+                strict=False,
+                # that what is cropped is no smaller than the crop holds for every size
+                prefer_deferred_runtime_asserts_over_guards=True,
             )
+            program = translated(traced, ["image"], list(Inspected._fields), {"image": dims})
     finally:
         if collecting:
             gc.enable()
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-    assert program is not None
     model = program.model_proto
     for value in (model.graph.input[0], *model.graph.output):
         first = value.type.tensor_type.shape.dim[0]

@@ -1,0 +1,102 @@
+"""From a traced graph to ONNX, each operation as it was traced.
+
+torch's exporter first decomposes a graph into fewer kinds of operations. For that it runs the graph
+twice more with symbolic sizes, which takes as long as everything else together. The operations that
+these graphs hold have ONNX counterparts already, but for the few below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+    from torch.onnx import ONNXProgram
+
+OPSET = 18
+aten = torch.ops.aten
+
+
+def translated(
+    program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[str], names: Mapping[str, Any]
+) -> ONNXProgram:
+    """The ONNX program of a traced graph; its axes get the names of ``names``."""
+
+    def converted(table: dict[Callable[..., Any], Any] | None) -> ONNXProgram | None:
+        return torch.onnx.export(
+            program,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=inputs,
+            output_names=outputs,
+            dynamic_shapes=dict(names),
+            custom_translation_table=table,
+            optimize=True,
+        )
+
+    try:
+        # what the exporter calls to decompose
+        vars(program)["run_decompositions"] = lambda *_, **__: program
+        done = converted(translations())
+    except torch.onnx.errors.OnnxExporterError:  # an operation that this version cannot translate
+        done = None
+    finally:
+        del vars(program)["run_decompositions"]
+    if done is None:
+        done = converted(None)
+    assert done is not None
+    return done
+
+
+def translations() -> dict[Callable[..., Any], Any]:
+    """ONNX for the operations that the exporter only knows decomposed."""
+    from onnxscript import opset18 as op
+
+    def cast(x: Any, dtype: int, non_blocking: bool = False, copy: bool = False) -> Any:
+        return op.Cast(x, to=dtype)
+
+    def subtracted_from(x: Any, other: Any, alpha: float = 1) -> Any:
+        assert alpha == 1
+        if isinstance(other, int | float):  # otherwise it is computed from the picture's size
+            other = op.Constant(value_float=float(other))
+        return op.Sub(op.CastLike(other, x), x)
+
+    def both(x: Any, other: Any) -> Any:
+        return op.And(x, other)
+
+    def itself(x: Any) -> Any:
+        return op.Identity(x)
+
+    def transposed(
+        x: Any,
+        weight: Any,
+        bias: Any = None,
+        stride: Sequence[int] = (1, 1),
+        padding: Sequence[int] = (0, 0),
+        output_padding: Sequence[int] = (0, 0),
+        groups: int = 1,
+        dilation: Sequence[int] = (1, 1),
+    ) -> Any:
+        def pair(lengths: Sequence[int]) -> list[int]:
+            return list(lengths) * (2 // len(lengths))
+
+        operands = [x, weight] if bias is None else [x, weight, bias]
+        return op.ConvTranspose(
+            *operands,
+            strides=pair(stride),
+            pads=pair(padding) * 2,
+            output_padding=pair(output_padding),
+            group=groups,
+            dilations=pair(dilation),
+        )
+
+    return {
+        aten.to.dtype: cast,
+        aten.rsub.Scalar: subtracted_from,
+        aten.__and__.Tensor: both,
+        aten.detach_.default: itself,
+        aten.conv_transpose2d.input: transposed,
+    }
