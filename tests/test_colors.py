@@ -45,6 +45,24 @@ def test_rarity_equals_a_histogram_by_numpy_and_scipy(channels: int) -> None:
     np.testing.assert_allclose(ours, expected, atol=2e-2, rtol=1e-2)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_between_bins_the_table_is_interpolated_linearly_along_each_channel(channels: int) -> None:
+    """Every cell's corners in turn, in float64 by SciPy; colours outside the table included."""
+    colors, levels = ColorRarity(channels), ColorRarity(channels).levels
+    table = 10 * torch.rand(levels**channels, generator=torch.Generator().manual_seed(3))
+    colors.rarity.copy_(table)
+    picture = torch.rand(2, channels, 41, 33, generator=torch.Generator().manual_seed(4))
+    picture = picture * 1.2 - 0.1
+    with torch.inference_mode():
+        ours, where = colors(picture).numpy(), colors._positions(picture).double().numpy()
+    grid = table.double().numpy().reshape((levels,) * channels)
+    half = np.stack([ndimage.map_coordinates(grid, w, order=1, mode="nearest") for w in where])
+    expected = torch.nn.functional.interpolate(
+        torch.from_numpy(half)[:, None], scale_factor=2, mode="bilinear"
+    )[:, 0, :41, :33]
+    np.testing.assert_allclose(ours, expected, atol=2e-4)
+
+
 def test_a_colour_that_no_good_picture_holds_is_rarest() -> None:
     colors = counted(3)
     good = pictures(3)[:1]

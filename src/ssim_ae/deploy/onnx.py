@@ -6,17 +6,21 @@ import copy
 import gc
 import logging
 import warnings
+from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ssim_ae.deploy.translate import translated
+from ssim_ae.deploy.translate import translations, undecomposed
 from ssim_ae.model.inspector import Inspected, Inspector
 from ssim_ae.runtime.constants import NAMES
+
+OPSET = 18
 
 
 def prepared(inspector: Inspector) -> Inspector:
@@ -33,12 +37,35 @@ def prepared(inspector: Inspector) -> Inspector:
             for i in range(len(module) - 1):
                 layer, norm = module[i], module[i + 1]
                 if isinstance(norm, nn.BatchNorm2d):
+                    assert isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
                     transposed = isinstance(layer, nn.ConvTranspose2d)
                     module[i] = fuse_conv_bn_eval(layer, norm, transpose=transposed)
                     module[i + 1] = nn.Identity()
     # channels-last weights, as training leaves them, make the exporter split off one-tile pictures
     convert_conv2d_weight_memory_format(inspector, torch.contiguous_format)
     return inspector
+
+
+def exported(
+    inspector: Inspector,
+    example: Tensor,
+    dims: dict[int, Any],
+    table: dict[Callable[..., Any], Callable[..., Any]] | None,
+) -> torch.onnx.ONNXProgram:
+    """Through torch's dynamo exporter, with translations of a few operations of its own."""
+    program = torch.onnx.export(
+        inspector,
+        (example,),
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=["image"],
+        output_names=list(Inspected._fields),
+        dynamic_shapes={"image": dims},
+        custom_translation_table=table,
+        optimize=True,
+    )
+    assert program is not None
+    return program
 
 
 def graph_bytes(inspector: Inspector, channels: int, tile: int) -> bytes:
@@ -71,15 +98,12 @@ def graph_bytes(inspector: Inspector, channels: int, tile: int) -> bytes:
             torch.no_grad(),
         ):
             warnings.simplefilter("ignore")
-            traced = torch.export.export(
-                inspector,
-                (example,),
-                dynamic_shapes={"image": dims},
-                strict=False,
-                # that what is cropped is no smaller than the crop holds for every size
-                prefer_deferred_runtime_asserts_over_guards=True,
-            )
-            program = translated(traced, ["image"], list(Inspected._fields), {"image": dims})
+            try:
+                with undecomposed():
+                    program = exported(inspector, example, dims, translations())
+            except torch.onnx.errors.OnnxExporterError:
+                # an operation that this version of the exporter knows only decomposed
+                program = exported(inspector, example, dims, None)
     finally:
         if collecting:
             gc.enable()

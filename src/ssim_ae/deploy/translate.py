@@ -7,48 +7,23 @@ these graphs hold have ONNX counterparts already, but for the few below.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
 
 import torch
 
-if TYPE_CHECKING:
-    from torch.export import ExportedProgram
-    from torch.onnx import ONNXProgram
-
-OPSET = 18
 aten = torch.ops.aten
 
 
-def translated(
-    program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[str], names: Mapping[str, Any]
-) -> ONNXProgram:
-    """The ONNX program of a traced graph; its axes get the names of ``names``."""
-
-    def converted(table: dict[Callable[..., Any], Any] | None) -> ONNXProgram | None:
-        return torch.onnx.export(
-            program,
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=inputs,
-            output_names=outputs,
-            dynamic_shapes=dict(names),
-            custom_translation_table=table,
-            optimize=True,
-        )
-
-    try:
-        # what the exporter calls to decompose
-        vars(program)["run_decompositions"] = lambda *_, **__: program
-        done = converted(translations())
-    except torch.onnx.errors.OnnxExporterError:  # an operation that this version cannot translate
-        done = None
-    finally:
-        del vars(program)["run_decompositions"]
-    if done is None:
-        done = converted(None)
-    assert done is not None
-    return done
+@contextmanager
+def undecomposed() -> Iterator[None]:
+    """Within it, torch's exporter takes a traced graph as it is."""
+    with patch.object(
+        torch.export.ExportedProgram, "run_decompositions", lambda self, *_, **__: self
+    ):
+        yield
 
 
 def translations() -> dict[Callable[..., Any], Any]:

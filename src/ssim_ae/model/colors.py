@@ -36,7 +36,7 @@ class ColorRarity(nn.Module):
         steps = torch.zeros(1, dtype=torch.int64)
         for channel in range(channels):
             steps = torch.cat([steps, steps + self.levels ** (channels - 1 - channel)])
-        self.register_buffer("corners", steps, persistent=False)
+        self.register_buffer("corners", steps[:, None, None], persistent=False)
 
     def forward(self, picture: Tensor) -> Tensor:
         h, w = picture.shape[2:]
@@ -44,13 +44,14 @@ class ColorRarity(nn.Module):
         low = position.floor().clamp(0, self.levels - 2)
         part = (position - low).clamp(0, 1)
         # linear between bins: all corners of a colour's cell at once, they lie at fixed distances
-        weight = torch.stack([1 - part[:, 0], part[:, 0]], -1)
+        weight = torch.cat([1 - part[:, :1], part[:, :1]], 1)
         for channel in range(1, self.channels):
-            up = part[:, channel, :, :, None]
-            weight = torch.cat([weight * (1 - up), weight * up], -1)
-        corners = self._index(list(low.unbind(1))).to(torch.int64)[..., None] + self.corners
+            up = part[:, channel : channel + 1]
+            weight = torch.cat([weight * (1 - up), weight * up], 1)
+        first = self._index([low[:, i : i + 1] for i in range(self.channels)])
+        corners = first.to(torch.int64) + self.corners
         found = self.rarity.index_select(0, corners.reshape(-1)).reshape(corners.shape)
-        total = (weight * found).sum(-1)[:, None]
+        total = (weight * found).sum(1, keepdim=True)
         return cropped(enlarged(total, 2)[:, 0], h, w)
 
     def _positions(self, picture: Tensor) -> Tensor:

@@ -20,10 +20,13 @@ def gaussian_taps(sigma: float) -> Tensor:
 
 def blur(maps: Tensor, taps: Tensor) -> Tensor:
     """Separable blur of ``[n, c, h, w]`` at the positions where the whole window lies inside."""
-    c = maps.shape[1]
-    rows, columns = taps.view(1, 1, -1, 1), taps.view(1, 1, 1, -1)
-    blurred = F.conv2d(maps, rows.expand(c, -1, -1, -1), groups=c)
-    return F.conv2d(blurred, columns.expand(c, -1, -1, -1), groups=c)
+    n, c, h, w = maps.shape
+    # a group for each channel would do, but OpenVINO 2026.4 hangs in groups of more than 40 taps
+    flat = maps if c == 1 else maps.reshape(n * c, 1, h, w)
+    flat = F.conv2d(flat, taps.view(1, 1, -1, 1))
+    flat = F.conv2d(flat, taps.view(1, 1, 1, -1))
+    # one channel too: without a reshape ONNX Runtime enlarges the result with 15 more of padding
+    return flat.reshape(n, c, flat.shape[-2], flat.shape[-1])
 
 
 def blur_framed(maps: Tensor, taps: Tensor) -> Tensor:

@@ -53,11 +53,12 @@ def gradient_residual(picture: Tensor, found: Findings, taps: Tensor) -> Tensor:
     but without the full size, which sees noise. ``[n, h, w]`` in 0..1.
     """
     c, h, w = picture.shape[1:]
-    # both at once: half the operations to export
-    both = mirrored(torch.cat([picture, found.reconstruction], 1), 1 << SCALES)
+    cell = 1 << SCALES
+    pair = [F.avg_pool2d(mirrored(x, cell), 2) for x in (picture, found.reconstruction)]
+    both = torch.cat(pair, 1)  # from here on at once: half the operations to export
     total = torch.zeros((), device=picture.device)
     for scale in range(SCALES):
-        both = F.avg_pool2d(both, 2)
+        both = F.avg_pool2d(both, 2) if scale else both
         magnitude = gradient_magnitude(both)
         a, b = magnitude[:, :c], magnitude[:, c:]
         unlike = 1 - (2 * a * b + C_GRADIENT) / (a * a + b * b + C_GRADIENT)
@@ -69,10 +70,10 @@ def gradient_residual(picture: Tensor, found: Findings, taps: Tensor) -> Tensor:
 def gradient_magnitude(picture: Tensor) -> Tensor:
     """Length of the Sobel gradient of each channel, in units of 1 a pixel."""
     kernel = picture.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8
-    c = picture.shape[1]
+    n, c, h, w = picture.shape
     framed = F.pad(picture, (1, 1, 1, 1), mode="replicate")
     slopes = F.conv2d(framed, torch.stack([kernel, kernel.t()] * c)[:, None], groups=c)
-    return ((slopes * slopes).unflatten(1, (c, 2)).sum(2) + 1e-12).sqrt()
+    return ((slopes * slopes).reshape(n, c, 2, h, w).sum(2) + 1e-12).sqrt()
 
 
 def band_residual(picture: Tensor, found: Findings, taps: Tensor, wide: Tensor) -> Tensor:

@@ -1,0 +1,75 @@
+"""The export's short way to ONNX: same numbers as the network's own and as the exporter's long way."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ssim_ae.config_files import load_settings
+from ssim_ae.deploy import onnx
+from ssim_ae.model.build import inspector_of, network_of
+from ssim_ae.model.inspector import Inspector
+
+
+def inspector(preset: str, *changes: str) -> Inspector:
+    """With weights and BatchNorm statistics drawn at random."""
+    settings, _ = load_settings(
+        preset, changes=["first_layer_channels=4", "latent=8", "color=rgb", *changes]
+    )
+    torch.manual_seed(2)
+    network = network_of(settings)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for values in (module.running_mean, module.running_var, module.weight, module.bias):
+                assert values is not None
+                nn.init.uniform_(values, 0.5, 1.5)
+    return inspector_of(network, settings)
+
+
+def image(batch: int) -> Tensor:
+    rng = torch.Generator().manual_seed(batch)
+    return torch.randint(0, 256, (batch, 141, 150, 3), dtype=torch.uint8, generator=rng)
+
+
+def test_what_is_exported_says_the_same_and_the_original_stays() -> None:
+    original = inspector("auto")
+    before = {name: value.clone() for name, value in original.state_dict().items()}
+    copied = onnx.prepared(original)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in copied.modules())
+    with torch.inference_mode():
+        for wanted, got in zip(original(image(2)), copied(image(2)), strict=True):
+            torch.testing.assert_close(got, wanted, atol=1e-5, rtol=1e-5)
+    after = original.state_dict()
+    assert list(after) == list(before)
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+@pytest.mark.parametrize("preset", ["auto", "autoencoder", "fast"])
+def test_the_short_way_and_the_exporters_own_give_equal_graphs(
+    preset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = inspector(preset)
+    calls = []
+
+    def counting(*arguments: object) -> torch.onnx.ONNXProgram:
+        calls.append(arguments[-1])
+        return exported(*arguments)  # type: ignore[arg-type]  # as it was called
+
+    exported = onnx.exported
+    monkeypatch.setattr(onnx, "exported", counting)
+    short = onnx.graph_bytes(made, 3, 128)
+    assert len(calls) == 1, "an operation has no translation"
+    monkeypatch.setattr(onnx, "translations", lambda: {})  # then it has to go the long way
+    long = onnx.graph_bytes(made, 3, 128)
+    assert len(calls) == 3
+    assert calls[-1] is None
+    one, other = (
+        ort.InferenceSession(graph, providers=["CPUExecutionProvider"]) for graph in (short, long)
+    )
+    for batch in (1, 2):
+        pictures = {"image": image(batch).numpy()}
+        for a, b in zip(one.run(None, pictures), other.run(None, pictures), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5)
