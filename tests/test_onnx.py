@@ -1,4 +1,4 @@
-"""The export's short way to ONNX: same numbers as the network's own and as the exporter's long way."""
+"""The short way to ONNX: same numbers as the network and as the exporter's long way."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_the_short_way_and_the_exporters_own_give_equal_graphs(
     monkeypatch.setattr(onnx, "exported", counting)
     short = onnx.graph_bytes(made, 3, 128)
     assert len(calls) == 1, "an operation has no translation"
-    monkeypatch.setattr(onnx, "translations", lambda: {})  # then it has to go the long way
+    monkeypatch.setattr(onnx, "translations", dict)  # then it has to go the long way
     long = onnx.graph_bytes(made, 3, 128)
     assert len(calls) == 3
     assert calls[-1] is None
