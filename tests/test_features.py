@@ -68,8 +68,8 @@ def learned(channels: int, store: PictureStore | None = None) -> FeatureDistance
         found = made.described(torch.rand(2, channels, 256, 256, generator=rng))
         rows = found.permute(0, 2, 3, 1).reshape(-1, WIDTH)
         made.mean.copy_(rows.mean(0))
-        made.axes.copy_(standard_units(rows - rows.mean(0))[:, :, None, None])
-        made.centres.copy_(torch.randn(CENTRES, WIDTH, 1, 1, generator=rng))
+        made.axes.copy_(standard_units(rows - rows.mean(0)))
+        made.centres.copy_(torch.randn(CENTRES, WIDTH, generator=rng))
     return made
 
 
@@ -91,8 +91,8 @@ def exported(channels: int) -> bytes:
 def test_distance_equals_scipy_s() -> None:
     made = learned(1)
     picture = torch.rand(1, 1, 64, 96, generator=torch.Generator().manual_seed(3))
-    rows = made.standardised(made.described(picture))[0].flatten(1).t().double().numpy()
-    nearest = cdist(rows, made.centres[:, :, 0, 0].double().numpy()).min(1) / WIDTH**0.5
+    rows = made.standardised(made.described(picture))[0].double().numpy()
+    nearest = cdist(rows, made.centres.double().numpy()).min(1) / WIDTH**0.5
     expected = np.sqrt(nearest**2 + SOFTENING).reshape(64 // STRIDE, 96 // STRIDE)
     large = F.interpolate(torch.from_numpy(expected)[None, None], scale_factor=8, mode="bilinear")
     np.testing.assert_allclose(made(picture)[0], large[0, 0], rtol=1e-3)

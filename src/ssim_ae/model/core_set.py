@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 LARGEST = 20.0  # units: beyond, squares would cost the distance its digits
 SOFTENING = 1e-3  # added to squared distances: rounding does not show at a distance of 0
@@ -28,18 +27,21 @@ class CoreSet(nn.Module):
         self.axes: Tensor
         self.centres: Tensor
         self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("axes", torch.eye(width)[:, :, None, None])
-        self.register_buffer("centres", torch.zeros(centres, width, 1, 1))
+        self.register_buffer("axes", torch.eye(width))  # in rows
+        self.register_buffer("centres", torch.zeros(centres, width))
 
     def standardised(self, features: Tensor) -> Tensor:
-        """``[n, width, h, w]`` along the axes, in their units, as good pictures have them."""
-        centred = features - self.mean[:, None, None]
-        return F.conv2d(centred, self.axes).clamp(-LARGEST, LARGEST)
+        """``[n, width, h, w]`` -> ``[n, h * w, width]`` along the axes, in their units."""
+        rows = features.flatten(2).transpose(1, 2)
+        return ((rows - self.mean) @ self.axes.t()).clamp(-LARGEST, LARGEST)
 
     def distance(self, features: Tensor) -> Tensor:
         """``[n, width, h, w]`` -> ``[n, 1, h, w]``, larger = less like any good picture's."""
+        n, _, h, w = features.shape
         x = self.standardised(features)
-        # |x - c|^2 = |x|^2 - 2 (x c - |c|^2 / 2): one convolution for all centres
-        likeness = F.conv2d(x, self.centres, -(self.centres * self.centres).sum((1, 2, 3)) / 2)
-        squared = (x * x).sum(1, keepdim=True) - 2 * likeness.amax(1, keepdim=True)
-        return ((squared / x.shape[1]).clamp(min=0) + SOFTENING).sqrt()
+        # |x - c|^2 = |x|^2 - 2 (x c - |c|^2 / 2): one product for all centres. Positions in rows:
+        # engines take a maximum along the last axis many times faster than along the channels
+        likeness = x @ self.centres.t() - (self.centres * self.centres).sum(1) / 2
+        squared = (x * x).sum(2) - 2 * likeness.amax(2)
+        distance = ((squared / x.shape[2]).clamp(min=0) + SOFTENING).sqrt()
+        return distance.reshape(n, 1, h, w)

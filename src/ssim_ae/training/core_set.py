@@ -78,9 +78,9 @@ def learn(
     positions -= core.mean
     axes = axes_of(positions)
     positions = (positions @ axes.t()).clamp(-LARGEST, LARGEST)
-    core.axes.copy_(axes[:, :, None, None])
+    core.axes.copy_(axes)
     chosen = core_set(positions, len(core.centres), rng)
-    core.centres.copy_(positions[chosen][:, :, None, None])
+    core.centres.copy_(positions[chosen])
 
 
 def standard_units(centred: Tensor) -> Tensor:
