@@ -59,6 +59,8 @@ OPERATORS: dict[str, tuple[str, list[Any], dict[str, Any]]] = {
     "transpose": ("Transpose", [], {"perm": [0, 2, 3, 1]}),
     "slice": ("Slice", [numbers(1, 2), numbers(3, 99), numbers(1, 3), numbers(1, 1)], {}),
     "slice-behind": ("Slice", [numbers(-4), numbers(-1), numbers(3), numbers(1)], {}),
+    "slice-last": ("Slice", [numbers(2), numbers(7), numbers(-2)], {}),
+    "matmul": ("MatMul", [weights(10, 4)], {}),
     "gather": ("Gather", [numbers(3, 3, 0, -1, 7)], {"axis": 2}),
     "gather-all": ("Gather", [np.arange(10)], {"axis": 3}),
     "gather-run": ("Gather", [np.arange(2, 7)], {"axis": 3}),

@@ -161,7 +161,7 @@ def _slice(step: Step) -> str:
         raise step.unsupported("takes every other element")
     text = step.x[0]
     for axis, start, end in zip(axes, starts, ends, strict=True):
-        text = sliced(step, text, axis, start, end)
+        text = sliced(step, text, axis % len(step.shapes[0]), start, end)
     return text
 
 
@@ -229,6 +229,7 @@ OPERATORS: dict[str, Callable[[Step], str]] = {
     "Floor": _function("floor"),
     "Round": _function("round"),
     "Sqrt": _function("sqrt"),
+    "MatMul": _function("matmul"),
     "Exp": _function("exp"),
     "Log": _function("log"),
     "Sigmoid": _function("sigmoid"),

@@ -32,7 +32,8 @@ class CoreSet(nn.Module):
 
     def standardised(self, features: Tensor) -> Tensor:
         """``[n, width, h, w]`` -> ``[n, h * w, width]`` along the axes, in their units."""
-        rows = features.flatten(2).transpose(1, 2)
+        n, width, h, w = features.shape
+        rows = features.reshape(n, width, h * w).transpose(1, 2)
         return ((rows - self.mean) @ self.axes.t()).clamp(-LARGEST, LARGEST)
 
     def distance(self, features: Tensor) -> Tensor:
