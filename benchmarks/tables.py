@@ -41,6 +41,7 @@ TABLES: dict[str, Callable[[], str]] = {
         tables_quality.detector_latency,
         tables_quality.ranks,
         tables_quality.left_out,
+        tables_quality.memory,
         tables_quality.evenness,
         tables_quality.features,
         tables_quality.ablation,

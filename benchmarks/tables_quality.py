@@ -133,6 +133,24 @@ def left_out() -> str:
     return markdown(head, rows)
 
 
+def memory() -> str:
+    """One row for each set whose run kept a memory: the usual weights without and with it."""
+    rows = []
+    for name, runs in result("quality")["ranks"].items():
+        candidates = next(iter(runs.values()))
+        kept = candidates[usual(candidates)]
+        if "memory" not in kept["weights"]:
+            continue
+        others = {k: v for k, v in kept["weights"].items() if k != "memory"}
+        (without,) = (
+            c for c in candidates if c["weights"] == others and c["smooth"] == kept["smooth"]
+        )
+        rows.append([
+            name, *(" / ".join(f"{c['test'][k]:.3f}" for k in QUALITY) for c in (without, kept))
+        ])  # fmt: skip
+    return markdown(["set", "without", "with the memory"], rows)
+
+
 def best(candidates: list[dict[str, Any]], confounded: bool) -> int:
     """By the mean of the three areas on the test pictures; of two where brightness tells labels."""
     kept = QUALITY[:2] if confounded else QUALITY

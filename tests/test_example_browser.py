@@ -158,15 +158,12 @@ def _joint() -> tuple[bytes, Record]:
     import torch
 
     from ssim_ae.deploy.onnx import graph_bytes
-    from ssim_ae.model.inspector import Inspector
-    from ssim_ae.model.joint import JointNetwork, WholePicture
-    from ssim_ae.model.residuals import Residual
+    from ssim_ae.model.build import inspector_of, network_of
 
     torch.manual_seed(0)
     changes = {"color": "rgb", "resize": 192, "first_layer_channels": 4, "latent": 8}
     settings = load_settings("auto", changes=changes)[0]
-    network = JointNetwork(settings.channels, settings.latent, settings.first_layer_channels)
-    inspector = Inspector(WholePicture(network), Residual(settings.residual)).eval()
+    inspector = inspector_of(network_of(settings), settings)
     record = Record(
         version=ssim_ae.__version__,
         settings=settings,

@@ -67,7 +67,7 @@ def test_combinations() -> None:
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_equal_pictures_have_no_residual_and_any_size_is_kept(kind: str) -> None:
     x, _ = pictures(1, 57, 41)
-    nothing = Findings(x, *(torch.zeros(2, 57, 41) for _ in range(3)))
+    nothing = Findings(x, *(torch.zeros(2, 57, 41) for _ in Findings._fields[1:]))
     out = residual(ResidualTerm.model_validate({"kind": kind, "sigma": 3}))(x, nothing)
     assert out.shape == (2, 57, 41)
     assert float(out.abs().max()) < 1e-5

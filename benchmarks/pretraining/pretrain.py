@@ -31,7 +31,6 @@ from ssim_ae.data.corruption import TRAINED, corrupt
 from ssim_ae.data.patches import PictureStore, batch_seed, draw_patches
 from ssim_ae.errors import SsimAeError
 from ssim_ae.files import require_writable, write_atomically
-from ssim_ae.model.build import network_of
 from ssim_ae.model.joint import JointNetwork
 from ssim_ae.model.weights import save_weights
 from ssim_ae.training.allocator import keep_freed_memory
@@ -54,7 +53,7 @@ from ssim_ae.training.objective import (
     _more_structured,
     _relit,
 )
-from ssim_ae.training.start import load_start
+from ssim_ae.training.start import load_start, new_network
 
 TIMED = 20  # steps, to find out how many fit into --minutes
 HELD_OUT = 0.04  # share of the worlds
@@ -166,7 +165,7 @@ def main() -> None:
 def pretrain(arguments: argparse.Namespace) -> None:
     run = arguments.output.parent
     require_writable(run)
-    changes = ["batch_size=32", "color=rgb", f"seed={arguments.seed}"]
+    changes = ["batch_size=32", "color=rgb", "pretrained=false", f"seed={arguments.seed}"]
     settings, _ = load_settings("object", changes=changes)
     settings = settings.model_copy(
         update={
@@ -184,7 +183,7 @@ def pretrain(arguments: argparse.Namespace) -> None:
 
     keep_freed_memory()
     torch.manual_seed(arguments.seed)
-    network = network_of(settings)
+    network = new_network(settings)
     assert isinstance(network, JointNetwork)
     if arguments.resume:
         settings = resolved_settings(run / "config.yaml")
@@ -200,9 +199,9 @@ def pretrain(arguments: argparse.Namespace) -> None:
         told,
     )  # fmt: skip
     ship(network, arguments.output)
-    rounded = network_of(settings)
+    rounded = new_network(settings)
     assert isinstance(rounded, JointNetwork)
-    load_start(rounded, arguments.output)
+    assert load_start(rounded, arguments.output)
     found: dict[str, Any] = {
         "seed": arguments.seed,
         "pictures": [arguments.worlds, arguments.each],
