@@ -59,8 +59,9 @@ def main() -> None:
                     latency[name] = command(["benchmark", "RUN"], data, run)
             elif arguments.ranks:
                 ranks = result.setdefault("ranks", {}).setdefault(name, {})
+                around = result.setdefault("surround", {}).setdefault(name, {})
                 if str(seed) not in ranks and (run / "choice.json").exists():
-                    ranks[str(seed)] = true_results(run, data / folder)
+                    ranks[str(seed)], around[str(seed)] = true_results(run, data / folder)
             else:
                 runs = result.setdefault(f"runs{length}", {}).setdefault(name, {})
                 chosen = [*options, "--set", f"seed={seed}"]
@@ -93,8 +94,9 @@ def measure(folder: str, options: list[str], data: Path, run: Path) -> dict[str,
     return row
 
 
-def true_results(run: Path, dataset: Path) -> list[dict[str, Any]]:
-    """Every candidate's self-made worth beside its results on the test pictures."""
+def true_results(run: Path, dataset: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Every candidate's self-made worth beside its results on the test pictures; and what the
+    usual one's results would be if the surroundings' mean were not subtracted."""
     import torch
 
     from ssim_ae.config import ResidualSettings
@@ -133,8 +135,11 @@ def true_results(run: Path, dataset: Path) -> list[dict[str, Any]]:
         filters = row["weights"].get("band", 0.0)
         point = Point(filters=filters, smooth=row["smooth"], **weights)
         residuals.append(Residual(candidate(every, point)))
-    tallies = [PixelCounts() for _ in rows]
-    scores: list[list[float]] = [[] for _ in rows]
+    usual = next(i for i, row in enumerate(rows) if row["usual"])
+    plain = residuals[usual].settings.model_copy(update={"surround": None})
+    residuals.append(Residual(plain))
+    tallies = [PixelCounts() for _ in residuals]
+    scores: list[list[float]] = [[] for _ in residuals]
     defective = []
     with torch.inference_mode():
         for test in test_pictures(dataset):
@@ -152,21 +157,24 @@ def true_results(run: Path, dataset: Path) -> list[dict[str, Any]]:
                 anomaly_map = residual.combined(used)[0].numpy()
                 tally.add(anomaly_map, truth)
                 found.append(float(anomaly_map.max()))
-    return [
+    test = [
         {
-            "weights": row["weights"],
-            "smooth": row["smooth"],
-            "chosen": row["chosen"],
-            "usual": row["usual"],
-            "self_made": {k: row[k] for k in ("pixel_auroc", "aupro_30", "image_auroc")},
-            "test": {
-                "pixel_auroc": tally.auroc(),
-                "aupro_30": tally.aupro(0.3),
-                "image_auroc": auroc(*per_score(np.array(found), np.array(defective))),
-            },
+            "pixel_auroc": tally.auroc(),
+            "aupro_30": tally.aupro(0.3),
+            "image_auroc": auroc(*per_score(np.array(found), np.array(defective))),
         }
-        for row, tally, found in zip(rows, tallies, scores, strict=True)
+        for tally, found in zip(tallies, scores, strict=True)
     ]
+    kept_keys = ("weights", "smooth", "chosen", "usual")
+    candidates = [
+        {
+            **{k: row[k] for k in kept_keys},
+            "self_made": {k: row[k] for k in ("pixel_auroc", "aupro_30", "image_auroc")},
+            "test": found,
+        }
+        for row, found in zip(rows, test[:-1], strict=True)
+    ]
+    return candidates, {"without": test[-1], "with": test[usual]}
 
 
 if __name__ == "__main__":

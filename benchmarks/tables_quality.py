@@ -151,6 +151,19 @@ def memory() -> str:
     return markdown(["set", "without", "with the memory"], rows)
 
 
+def surround() -> str:
+    """One row for each set: the usual weights without and with the surroundings subtracted."""
+    rows = []
+    for name, runs in result("quality")["surround"].items():
+        found = runs.values()
+        rows.append([
+            f"{name}, {len(runs)} seeds",
+            *(" / ".join(f"{mean(r[how][k] for r in found):.3f}" for k in QUALITY)
+              for how in ("without", "with")),
+        ])  # fmt: skip
+    return markdown(["set", "without", "surroundings subtracted"], rows)
+
+
 def best(candidates: list[dict[str, Any]], confounded: bool) -> int:
     """By the mean of the three areas on the test pictures; of two where brightness tells labels."""
     kept = QUALITY[:2] if confounded else QUALITY

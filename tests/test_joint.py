@@ -28,7 +28,7 @@ def network(channels: int = 1) -> JointNetwork:
 
 
 def inspector(channels: int = 1) -> Inspector:
-    settings = ResidualSettings.model_validate({"terms": TERMS, "smooth": 2})
+    settings = ResidualSettings.model_validate({"terms": TERMS, "smooth": 2, "surround": 0.5})
     return Inspector(WholePicture(network(channels)), Residual(settings)).eval()
 
 

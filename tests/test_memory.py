@@ -109,7 +109,7 @@ def test_a_run_keeps_its_memory(fabric: Path, tmp_path: Path) -> None:
     run = train(fabric, output=tmp_path / "run", changes=changes).folder
     detector = Detector.load(run)
     (term,) = (t for t in detector.record.settings.residual.terms if t.kind == "memory")
-    assert term.weight == 0.5
+    assert term.weight == 1
     assert term.scale != 1
     picture = next((fabric / "test" / "good").glob("*.png"))
     ours, theirs = (

@@ -6,7 +6,7 @@ from skimage.metrics import structural_similarity
 
 from ssim_ae.config import ResidualSettings, ResidualTerm
 from ssim_ae.model.findings import Findings
-from ssim_ae.model.residuals import KINDS, Residual, bounded
+from ssim_ae.model.residuals import KINDS, SURROUND, Residual, bounded, surroundings
 
 
 def pictures(c: int, h: int = 96, w: int = 80) -> tuple[torch.Tensor, torch.Tensor]:
@@ -116,6 +116,29 @@ def _bilinear(values: np.ndarray, factor: int) -> np.ndarray:
     return ndimage.map_coordinates(values, where, order=1, mode="nearest")
 
 
+@pytest.mark.parametrize(("h", "w"), [(128, 200), (57, 41)])
+def test_the_surroundings_by_scipy(h: int, w: int) -> None:
+    maps = torch.rand(2, h, w, generator=torch.Generator().manual_seed(0))
+    ours = surroundings(maps, torch.full((SURROUND,), 1 / SURROUND))
+    assert ours.shape == (2, h, w)
+    for one, found in zip(maps.double().numpy(), ours.numpy(), strict=True):
+        whole = np.pad(one, ((0, -h % 8), (0, -w % 8)), mode="reflect")
+        cells = whole.reshape(whole.shape[0] // 8, 8, -1, 8).mean((1, 3))
+        mean = ndimage.uniform_filter(cells, SURROUND, mode="nearest")
+        np.testing.assert_allclose(found, _bilinear(mean, 8)[:h, :w], atol=1e-5)
+
+
+def test_the_same_everywhere_is_no_outline_and_a_spot_stays_one() -> None:
+    settings = {"terms": [ResidualTerm(kind="l1")], "surround": 0.5}
+    subtracted = Residual(ResidualSettings.model_validate(settings))
+    x = torch.full((1, 1, 256, 256), 0.5)
+    lit = torch.full_like(x, 0.7)
+    lit[..., 100:104, 100:104] = 0.9
+    found = subtracted(x, Findings(lit))[0]
+    assert float(found[0, 0]) == pytest.approx(0.1, abs=1e-3)
+    assert float(found[101, 101]) == pytest.approx(0.3, abs=1e-3)
+
+
 @pytest.mark.parametrize(
     "terms",
     [
@@ -127,7 +150,7 @@ def _bilinear(values: np.ndarray, factor: int) -> np.ndarray:
     ids=str,
 )
 def test_nothing_beyond_reach_is_seen(terms: list[dict[str, object]]) -> None:
-    settings = ResidualSettings.model_validate({"terms": terms, "smooth": 2})
+    settings = ResidualSettings.model_validate({"terms": terms, "smooth": 2, "surround": 0.5})
     module = Residual(settings)
     x, y = pictures(1, 400, 32)
     zeros = torch.zeros(2, 400, 32)

@@ -56,6 +56,9 @@ class ResidualSettings(_Section):
     bound: float | None = Field(
         None, gt=1, description="what a term counts at most, in units of its scale"
     )
+    surround: float | None = Field(
+        None, gt=0, le=1, description="share of the mean over the surroundings to subtract"
+    )
 
     def has(self, kind: str) -> bool:
         """Whether a term is of this kind."""
@@ -163,6 +166,7 @@ class Settings(_Section):
             raise ValueError("choose takes each kind of residual once: remove one, or choose=false")
         # the kinds that halve the picture must halve blocks of large pictures at the same places
         cell = max({"gradient": 8, "band": 2}.get(kind, 1) for kind in kinds)
+        cell = 8 if self.residual.surround else cell
         if self.network == "reference" and self.stride % cell:
             raise ValueError(
                 f"stride is {self.stride}, but this residual needs a multiple of {cell}"

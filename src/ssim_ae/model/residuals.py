@@ -21,6 +21,8 @@ from ssim_ae.model.ssim import C1, C2
 C_GRADIENT = 0.0026  # the constant of gradient-magnitude similarity (170 on a scale of 255^2)
 SCALES = 3  # gradients are compared at 1/2, 1/4 and 1/8 of the size
 BAND = 6.0  # coarse end of the band over its fine end
+CELL = 8  # pixels to a value of the map's surroundings
+SURROUND = 25  # cells: side of the square that is a pixel's surroundings
 
 
 def ssim_residual(picture: Tensor, found: Findings, taps: Tensor) -> Tensor:
@@ -184,12 +186,18 @@ class Residual(nn.Module):
         self.smooth: Tensor | None
         smooth = None if settings.smooth is None else gaussian_taps(settings.smooth)
         self.register_buffer("smooth", smooth)
+        self.surround: Tensor | None
+        self.share = settings.surround or 0.0
+        around = torch.full((SURROUND,), 1 / SURROUND) if self.share else None
+        self.register_buffer("surround", around)
 
     @property
     def reach(self) -> int:
         """How far around a pixel its value looks, pixels."""
         smooth = 0 if self.smooth is None else len(self.smooth) // 2
-        return max(reach_of(term) for term in self.settings.terms) + smooth
+        # a cell to align and a bilinear neighbour
+        around = 0 if self.surround is None else CELL * (SURROUND // 2 + 2)
+        return max(reach_of(term) for term in self.settings.terms) + around + smooth
 
     def terms(self, picture: Tensor, found: Findings) -> list[Tensor]:
         """Every term's own map, unscaled."""
@@ -205,7 +213,20 @@ class Residual(nn.Module):
     def combined(self, maps: Sequence[Tensor]) -> Tensor:
         """The terms' own maps -> the anomaly map."""
         total = combine(maps, self.settings)
+        if self.surround is not None:
+            total = total - self.share * surroundings(total, self.surround)
         return total if self.smooth is None else blur_framed(total[:, None], self.smooth)[:, 0]
+
+
+def surroundings(anomaly_map: Tensor, taps: Tensor) -> Tensor:
+    """Mean of a map over the square of ``CELL * len(taps)`` pixels around, ``[n, h, w]``.
+
+    What a whole picture or a whole stretch of cloth has more of than the good pictures had (other
+    light, another batch) is no outline; what stands out from its surroundings is.
+    """
+    h, w = anomaly_map.shape[1:]
+    cells = F.avg_pool2d(mirrored(anomaly_map[:, None], CELL), CELL)
+    return cropped(enlarged(blur_framed(cells, taps), CELL)[:, 0], h, w)
 
 
 def bounded(term_map: Tensor, bound: float | None) -> Tensor:

@@ -17,7 +17,7 @@ from ssim_ae.runtime.constants import read_constants, replace_constants
 from ssim_ae.runtime.metadata import read_metadata, replace_metadata
 
 KEY = "ssim_ae"
-FORMAT = 4  # raised when an older version could no longer read the file; older formats stay read
+FORMAT = 5  # raised when an older version could no longer read the file; older formats stay read
 
 
 class Calibration(BaseModel):

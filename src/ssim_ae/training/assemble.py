@@ -69,7 +69,8 @@ def write_run(
         inspector = Inspector(whole, Residual(residual)).eval()
         residual = control = zoo_scales(inspector, residual, settings.zoo, store)
     if settings.network == "joint":
-        control = normalised(MedianGrey(), CONTROL, held_out)
+        alike = CONTROL.model_copy(update={"surround": residual.surround})
+        control = normalised(MedianGrey(), alike, held_out)
         residual = normalised(whole, residual, held_out)
         if settings.choose:
             all_terms = residual.model_dump()

@@ -47,11 +47,11 @@ class Point(NamedTuple):
 
 
 GRID = [
-    Point(*point) for point in product((0.0, 0.25, 0.5, 1.0), (0.0, 0.25), (0.0, 0.5), (None, 2.0))
+    Point(*point) for point in product((0.0, 0.25, 0.5, 1.0), (0.0, 0.25), (0.0, 1.0), (None, 2.0))
 ]
 # taken unless generated defects speak clearly for another: on textures the filters weigh more, and
 # a memory says little of what never repeats exactly
-USUAL = {"texture": Point(0.5, 0.25, 0.0), "object": Point(0.25, 0.25, 0.5)}
+USUAL = {"texture": Point(0.5, 0.25, 0.0), "object": Point(0.25, 0.25, 1.0)}
 
 
 @torch.inference_mode()

@@ -78,11 +78,13 @@ def start_accelerator(settings: Settings) -> Accelerator:
 
 
 def has_fast_bf16(device: str) -> bool:
-    """Whether matrices of bf16 are multiplied in hardware: CUDA since Ampere, CPUs with AMX."""
+    """Whether matrices of bf16 are multiplied in hardware: CUDA since Ampere, CPUs with AMX or
+    AVX-512 BF16."""
     if device == "auto" and torch.cuda.is_available():
         return torch.cuda.get_device_capability() >= (8, 0)
     ask = getattr(torch.cpu, "get_capabilities", None)  # older versions of torch cannot say
-    return bool(ask is not None and ask().get("amx_bf16", False))
+    able = {} if ask is None else ask()
+    return bool(able.get("amx_bf16", False) or able.get("avx512_bf16", False))
 
 
 def learning_rate_at(step: int, settings: Settings) -> float:

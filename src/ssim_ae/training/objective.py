@@ -16,7 +16,7 @@ from ssim_ae.model.findings import Findings
 from ssim_ae.model.ssim import ssim_loss
 
 FOCAL, DICE = 5.0, 0.3  # weights beside the reconstruction's 1 - SSIM
-LIGHT = 0.05  # a lamp's drift: patches are made lighter or darker by up to this
+LIGHT = 0.12  # a lamp's drift: patches are made lighter or darker by up to this
 PATCHES, DONORS, CHANCE = range(3)  # streams of chance within a step
 
 
