@@ -20,12 +20,15 @@ class Known(nn.Module):
     """Reconstructs the store's flat grey; its head marks what differs from that, or is blind.
 
     ``features``: by how much the distance of its ImageNet features tells a difference of 1 from
-    none; ``memory``, of its memory.
+    none; ``memory``, of its memory. ``copies``: it reconstructs the picture itself, so that
+    filters see nothing.
     """
 
-    def __init__(self, sees: bool, features: float = 0.0, memory: float = 0.0) -> None:
+    def __init__(
+        self, sees: bool, features: float = 0.0, memory: float = 0.0, copies: bool = False
+    ) -> None:
         super().__init__()
-        self.sees, self.features, self.memory = sees, features, memory
+        self.sees, self.features, self.memory, self.copies = sees, features, memory, copies
 
     def forward(self, picture: torch.Tensor) -> Findings:
         flat = torch.full_like(picture, 0.5)
@@ -38,7 +41,8 @@ class Known(nn.Module):
         difference = (picture - flat).abs().mean(1)
         memory = torch.rand(picture.shape[0], *picture.shape[2:], generator=rng)
         memory = memory + self.memory * difference
-        return Findings(flat, logit, rarity, memory, noise + self.features * difference)
+        given = picture if self.copies else flat
+        return Findings(given, logit, rarity, memory, noise + self.features * difference)
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +141,7 @@ def test_features_are_taken_if_the_usual_weights_find_more_with_them(flat_store,
 
 def test_on_textures_a_memory_must_find_clearly_more(flat_store) -> None:
     """On objects it is usual."""
-    blind, all_seeing = Known(sees=False), Known(sees=False, memory=60.0)
+    blind, all_seeing = Known(sees=False), Known(sees=False, memory=60.0, copies=True)
     settings = normalised(all_seeing, residual(), flat_store)
     chosen, _ = choose(all_seeing, settings, flat_store, "texture", seed=0)
     assert chosen.has("memory")

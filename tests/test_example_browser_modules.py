@@ -17,7 +17,7 @@ from PIL import Image
 from ssim_ae.config_files import load_settings
 from ssim_ae.data.images import Geometry, Preparation, to_pixels
 from ssim_ae.runtime.blocks import Tiling, run_in_blocks
-from ssim_ae.runtime.record import Record, Thresholds, read_record, write_detector
+from ssim_ae.runtime.record import FORMAT, Record, Thresholds, read_record, write_detector
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "browser"
 NODE = shutil.which("node")
@@ -237,7 +237,7 @@ def test_files_that_are_no_detectors_are_told_in_one_line(run: Path, tmp_path: P
         "truncated": model[: len(model) // 2],
         "no ONNX graph inside": b"",
         "no ssim-ae detector": model.replace(b"\n\x07ssim_ae\x12", b"\n\x07ssim_aX\x12"),
-        "format 5 is newer than 4": changed(model, file, format=5),
+        f"format {FORMAT + 1} is newer than {FORMAT}": changed(model, file, format=FORMAT + 1),
         "is not calibrated: run": changed(model, file),
         "other thresholds than its record": _with_record_only(model, file, moved),
         "its record is damaged (reach)": graph_changed,

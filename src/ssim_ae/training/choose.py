@@ -32,7 +32,7 @@ PICTURES = 64  # half of them get defects
 MASKS = 256
 SIDE = 512  # largest crop that is looked at, pixels
 TAIL = 0.001  # share of good pixels beyond one unit of a map
-CLEARLY = 0.05  # of AU-PRO
+CLEARLY = 0.15  # of AU-PRO: less says nothing, see docs/quality.md
 
 
 class Point(NamedTuple):
