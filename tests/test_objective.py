@@ -1,14 +1,16 @@
 import math
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ssim_ae.config_files import load_settings
 from ssim_ae.data.images import Preparation
 from ssim_ae.data.patches import PictureStore
 from ssim_ae.model.findings import Findings
 from ssim_ae.model.ssim import ssim_loss
-from ssim_ae.training.objective import Batches, loss_of, segmentation_loss
+from ssim_ae.training.objective import LIGHT, Batches, loss_of, segmentation_loss
 
 CHANGES = ["batch_size=6", "resize=null", "seed=3"]
 
@@ -52,6 +54,22 @@ def test_the_joint_network_is_shown_defects_and_asked_for_the_clean_patch(store)
     assert all(torch.equal(a, b) for a, b in zip(again, (shown, clean, label), strict=True))
     assert not torch.equal(batches.draw(6, 0, 32).clean, clean)
     assert not torch.equal(batches.draw(5, 1, 32).clean, clean)
+
+
+def test_patches_of_a_texture_are_relit_more_than_those_of_a_part(store, tmp_path) -> None:
+    part = np.full((160, 160), 128, np.uint8)
+    part[32:96, 48:112] = np.random.default_rng(0).integers(0, 256, (64, 64))
+    Image.fromarray(part).save(tmp_path / "part.png")
+    parts = PictureStore([tmp_path / "part.png"], Preparation("grey", None, None), 128, 1 << 30)
+    settings = load_settings("texture", changes=CHANGES)[0]
+    spread = {}
+    for kind, pictures in {"texture": store, "object": parts}.items():
+        clean = Batches(pictures, settings).draw(0, 0, 64).clean
+        middle = clean.flatten(1).median(1).values  # of a part: its plain ground
+        spread[kind] = float(middle.max() - middle.min())
+    low, high = 0.5 * LIGHT["object"], 2 * (0.51 + 0.4) * LIGHT["object"]
+    assert low < spread["object"] < high
+    assert spread["texture"] > high
 
 
 def test_the_reference_is_shown_what_it_should_give_back(store) -> None:

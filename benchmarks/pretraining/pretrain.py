@@ -47,6 +47,7 @@ from ssim_ae.training.loop import (
 from ssim_ae.training.objective import (
     CHANCE,
     DONORS,
+    LIGHT,
     PATCHES,
     Batch,
     Batches,
@@ -102,7 +103,7 @@ class WorldBatches(Batches):
 
         pairs, donors = patches(home.repeat(2), seeds[PATCHES]), patches(there, seeds[DONORS])
         clean, donors = recoloured(_more_structured(pairs), donors, rng)
-        return corrupted(_relit(clean, rng), donors, self.masks, rng)
+        return corrupted(_relit(clean, LIGHT["object"], rng), donors, self.masks, rng)
 
 
 def corrupted(clean: Tensor, donors: Tensor, masks: Tensor, rng: torch.Generator) -> Batch:

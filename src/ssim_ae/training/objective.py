@@ -14,9 +14,12 @@ from ssim_ae.data.patches import PictureStore, batch_seed, draw_patches
 from ssim_ae.data.shapes import draw_masks
 from ssim_ae.model.findings import Findings
 from ssim_ae.model.ssim import ssim_loss
+from ssim_ae.training.choose import kind_of
 
 FOCAL, DICE = 5.0, 0.3  # weights beside the reconstruction's 1 - SSIM
-LIGHT = 0.12  # a lamp's drift: patches are made lighter or darker by up to this
+# A lamp's drift: patches are made lighter or darker by up to this. Strips of cloth differ in it
+# more than parts do, on which a shade may be the defect.
+LIGHT = {"texture": 0.12, "object": 0.05}
 PATCHES, DONORS, CHANCE = range(3)  # streams of chance within a step
 
 
@@ -42,6 +45,7 @@ class Batches:
         self.store, self.settings = store, settings
         joint = settings.network == "joint"
         self.masks = draw_masks(settings.tile, settings.seed) if joint else None
+        self.light = LIGHT[kind_of(store)[0]] if joint else 0.0
 
     def draw(self, step: int, rank: int, count: int) -> Batch:
         """``count`` patches; of the joint network with generated defects."""
@@ -53,7 +57,7 @@ class Batches:
         seeds = [batch_seed(s.seed, step, rank, stream) for stream in (PATCHES, DONORS, CHANCE)]
         rng = torch.Generator().manual_seed(seeds[CHANCE])
         pairs = draw_patches(self.store, 2 * count, s.tile, s.augment, seeds[PATCHES])
-        clean = _relit(_more_structured(pairs), rng)
+        clean = _relit(_more_structured(pairs), self.light, rng)
         donors = draw_patches(self.store, count, s.tile, s.augment, seeds[DONORS])
         shown, label = corrupt(clean, donors, self.masks, list(TRAINED.values()), rng)
         return Batch(shown, clean, label)
@@ -66,9 +70,9 @@ def _more_structured(pairs: Tensor) -> Tensor:
     return torch.where(keep.view(-1, 1, 1, 1), first, second)
 
 
-def _relit(patches: Tensor, rng: torch.Generator) -> Tensor:
+def _relit(patches: Tensor, light: float, rng: torch.Generator) -> Tensor:
     factor, shift = torch.rand(2, len(patches), 1, 1, 1, generator=rng) * 2 - 1
-    lit: Tensor = (patches * (1 + LIGHT * factor) + 0.4 * LIGHT * shift).clamp(0, 1)
+    lit: Tensor = (patches * (1 + light * factor) + 0.4 * light * shift).clamp(0, 1)
     return lit
 
 
