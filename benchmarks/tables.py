@@ -50,7 +50,6 @@ TABLES: dict[str, Callable[[], str]] = {
         tables_deployment.deployment,
         tables_deployment.installation,
         tables_speed.train_step,
-        tables_speed.train_step_avx512,
         tables_speed.precision,
         tables_speed.time_to_quality,
         tables_speed.latency,

@@ -15,15 +15,8 @@ ENGINES = {
 
 
 def train_step() -> str:
-    return steps(result("train_step"))
-
-
-def train_step_avx512() -> str:
-    return steps(result("train_step_avx512"))
-
-
-def steps(r: dict[str, Any]) -> str:
     """One row for each size of network and batch."""
+    r = result("train_step")
     rows = []
     for name, part in {"128x128x1, batch 128": r, **r.get("others", {})}.items():
         others = [
