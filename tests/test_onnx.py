@@ -56,7 +56,7 @@ def test_the_short_way_and_the_exporters_own_give_equal_graphs(
 
     def counting(*arguments: object) -> torch.onnx.ONNXProgram:
         calls.append(arguments[-1])
-        return exported(*arguments)  # type: ignore[arg-type]  # as it was called
+        return exported(*arguments)
 
     exported = onnx.exported
     monkeypatch.setattr(onnx, "exported", counting)
