@@ -101,7 +101,7 @@ class PictureStore:
 
 def batch_seed(*numbers: int) -> int:
     """One well-mixed seed for a (seed, step, rank) and, where there are several, a stream."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]) >> 1
 
 
 def draw_patches(

@@ -8,7 +8,7 @@ training on a CPU; other devices, inference and export take torch's own layers.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,12 +41,7 @@ class _Transposed(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x, weight = ctx.saved_tensors
-        d_x = F.conv2d(grad, weight, stride=2, padding=1)
-        # grad is the convolution's input, x stands where its output's gradient would
-        _, d_weight, _ = torch.ops.aten.convolution_backward(
-            x, grad, weight, None, [2, 2], [1, 1], [1, 1], False, [0, 0], 1, [False, True, False]
-        )
-        return d_x, d_weight, grad.sum((0, 2, 3))
+        return _gradients(x, weight, grad)
 
 
 _transposed: Callable[..., Tensor] = _Transposed.apply
@@ -55,10 +50,10 @@ _transposed: Callable[..., Tensor] = _Transposed.apply
 class LastLayer(nn.ConvTranspose2d):
     """For one or three output channels, which no CPU library has a fast kernel for.
 
-    On other devices, for inference and export: a 3x3 convolution and a pixel shuffle; output pixel
-    (2y + a, 2x + b) meets the 2x2 taps of phase (a, b), which lie in one corner of a 3x3 window.
-    Training on a CPU: one matrix product makes all 16 taps of every input pixel, and each output
-    pixel adds its four.
+    A 2x2 convolution and a pixel shuffle, with no more multiplications than the transposed form:
+    along one axis output pixels 2y - 1 and 2y both meet the input pixels y - 1 and y alone. So each
+    window makes the four output pixels around its middle, and the outermost ones, which only half a
+    window meets, are cut off.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -67,84 +62,47 @@ class LastLayer(nn.ConvTranspose2d):
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         assert self.bias is not None
         if _on_training_cpu(self, x):
-            return _taps(*_cast(x, self.weight, self.bias))
-        flipped = self.weight.flip(2, 3)
-        phases = [
-            F.pad(flipped[:, :, a::2, b::2], (b, 1 - b, a, 1 - a)) for a in (0, 1) for b in (0, 1)
-        ]
-        kernel = torch.stack(phases, dim=2).permute(1, 2, 0, 3, 4)
-        kernel = kernel.reshape(4 * self.out_channels, self.in_channels, 3, 3)
-        spread = F.conv2d(x, kernel, self.bias.repeat_interleave(4), padding=1)
-        return F.pixel_shuffle(spread, 2)
+            return _last(*_cast(x, self.weight, self.bias))
+        return _by_windows(x, self.weight, self.bias)
 
 
-class _Tap(NamedTuple):
-    """Along one axis, tap ``number`` of the input pixel ``offset`` away meets the output pixel."""
-
-    number: int
-    offset: int
-
-
-# the taps that meet in output pixels 2y and 2y + 1
-_MEETING = ((_Tap(1, 0), _Tap(3, -1)), (_Tap(2, 0), _Tap(0, 1)))
-
-
-class _Taps(torch.autograd.Function):
-    """x ``[n, i, h, w]``, weight ``[i, o, 4, 4]``, bias ``[o]`` -> ``[n, o, 2h, 2w]``."""
-
+class _Last(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight)
-        n, _, h, w = x.shape
-        o = weight.shape[1]
-        taps = (_matrix(weight) @ _pixels(x).t()).view(o, 4, 4, n, h, w)
-        out = x.new_empty(n, o, h, 2, w, 2)
-        for a, row_taps in enumerate(_MEETING):
-            for b, column_taps in enumerate(_MEETING):
-                total = bias.view(-1, 1, 1, 1).expand(o, n, h, w).clone()
-                for row in row_taps:
-                    for column in column_taps:
-                        _add_shifted(total, taps[:, row.number, column.number], row, column)
-                out[:, :, :, a, :, b] = total.transpose(0, 1)
-        return out.view(n, o, 2 * h, 2 * w)
+        return _by_windows(x, weight, bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        # contiguous() would leave strides by which one channel does not count as channels last
+        grad = torch.empty_like(grad, memory_format=torch.channels_last).copy_(grad)
         x, weight = ctx.saved_tensors
-        n, i, h, w = x.shape
-        o = weight.shape[1]
-        padded = F.pad(grad, (1, 1, 1, 1)).transpose(0, 1)
-        taps = grad.new_empty(o, 4, 4, n, h, w)
-        for row in range(4):
-            for column in range(4):
-                taps[:, row, column] = padded[:, :, row::2, column::2][:, :, :h, :w]
-        rows = taps.view(o * 16, -1)
-        d_x = (rows.t() @ _matrix(weight)).view(n, h, w, i).permute(0, 3, 1, 2)
-        d_weight = (rows @ _pixels(x)).view(o, 4, 4, i).permute(3, 0, 1, 2)
-        return d_x, d_weight, grad.sum((0, 2, 3))
+        return _gradients(x, weight, grad)
 
 
-_taps: Callable[..., Tensor] = _Taps.apply
+_last: Callable[..., Tensor] = _Last.apply
+
+# along one axis, the taps that meet a window's two input pixels, for output pixels 2y - 1 and 2y
+_MEETING = ((2, 0), (3, 1))
 
 
-def _add_shifted(total: Tensor, tap: Tensor, row: _Tap, column: _Tap) -> None:
-    """Add input pixels (row.offset, column.offset) away; beyond the border there are none."""
-    for axis, offset in ((-2, row.offset), (-1, column.offset)):
-        length = total.shape[axis] - abs(offset)
-        total = total.narrow(axis, max(0, -offset), length)
-        tap = tap.narrow(axis, max(0, offset), length)
-    total += tap
+def _by_windows(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """x ``[n, i, h, w]``, weight ``[i, o, 4, 4]``, bias ``[o]`` -> ``[n, o, 2h, 2w]``."""
+    pixels = [weight[:, :, rows][..., columns] for rows in _MEETING for columns in _MEETING]
+    kernel = torch.stack(pixels, 2).permute(1, 2, 0, 3, 4).flatten(0, 1)
+    spread = F.conv2d(x, kernel, bias.repeat_interleave(4), padding=1)
+    return F.pixel_shuffle(spread, 2)[:, :, 1:-1, 1:-1]
 
 
-def _matrix(weight: Tensor) -> Tensor:
-    """``[i, o, 4, 4]`` -> ``[o * 16, i]``."""
-    return weight.permute(1, 2, 3, 0).reshape(-1, weight.shape[0])
-
-
-def _pixels(x: Tensor) -> Tensor:
-    """``[n, i, h, w]`` -> ``[n * h * w, i]``; a view when x is channels-last."""
-    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
+def _gradients(x: Tensor, weight: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """By x, weight and bias, from those by the output of the transposed convolution."""
+    d_x = F.conv2d(grad, weight, stride=2, padding=1)
+    # grad is the convolution's input, x stands where its output's gradient would
+    _, d_weight, _ = torch.ops.aten.convolution_backward(
+        x, grad, weight, None, [2, 2], [1, 1], [1, 1], False, [0, 0], 1, [False, True, False]
+    )
+    return d_x, d_weight, grad.sum((0, 2, 3))
 
 
 def _on_training_cpu(layer: nn.Module, x: Tensor) -> bool:
