@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from ssim_ae import Detector, evaluate, train
 from ssim_ae.config_files import load_settings
 from ssim_ae.data.images import coloured
+from ssim_ae.data.synthetic import make_dataset
 from ssim_ae.training.choose import CLEARLY
 from ssim_ae.training.train import third_part
 
@@ -62,6 +64,34 @@ def test_thresholds_come_from_pictures_that_chose_nothing(auto_run: Path) -> Non
     assert set(record.trained_on) == parts[0]
     assert set(record.chosen_on) == parts[1]
     assert record.seen == parts[0] | parts[1]  # calibrate leaves these out
+
+
+@pytest.mark.parametrize("preset", ["auto", "autoencoder"])
+def test_pictures_may_differ_in_size(preset: str, tmp_path: Path) -> None:
+    """Narrow, wide and lying on their side, in training, calibration and evaluation."""
+    cloth = tmp_path / "cloth"
+    sizes = [(150, 150), (150, 260), (260, 150), (200, 170)]
+    for seed, size in enumerate(sizes):
+        make_dataset(tmp_path / str(seed), seed, train=8, good=2, per_defect=1, size=size)
+        for file in sorted((tmp_path / str(seed)).rglob("*.png")):
+            to = cloth / file.relative_to(tmp_path / str(seed))
+            to = to.with_name(f"{seed}{file.name}")
+            to.parent.mkdir(parents=True, exist_ok=True)
+            file.rename(to)
+    lying = cloth / "train" / "good" / "1000.png"
+    turned = Image.Exif()
+    turned[274] = 6
+    Image.open(lying).save(lying, exif=turned)
+    changes = [*TINY[2:4], "resize=140"]
+    run = tmp_path / "run"
+    train(cloth, preset=preset, changes=changes, output=run)
+    record = Detector.load(run).record
+    assert record.calibration is not None
+    assert record.calibration.pictures > 1
+    metrics = evaluate(run, cloth, output=tmp_path / "evaluation", maps=True).metrics
+    assert 0 < metrics["pixel_auroc"] < 1
+    maps = {f.name: tifffile.imread(f).shape for f in (tmp_path / "evaluation").rglob("*.tiff")}
+    assert set(maps.values()) == set(sizes)
 
 
 def test_it_inspects_and_evaluates_beside_a_control(auto_run: Path, fabric: Path) -> None:

@@ -9,7 +9,7 @@ from ssim_ae.config import ResidualSettings
 from ssim_ae.config_files import load_settings
 from ssim_ae.data.evenness import TEXTURE
 from ssim_ae.data.images import Preparation
-from ssim_ae.data.patches import PictureStore
+from ssim_ae.data.picture_store import PictureStore
 from ssim_ae.model.findings import Findings
 from ssim_ae.model.inspector import Inspector
 from ssim_ae.model.residuals import Residual
@@ -63,8 +63,7 @@ def residual() -> ResidualSettings:
 
 def test_one_good_pixel_in_a_thousand_exceeds_a_term_s_unit(flat_store) -> None:
     settings = normalised(Known(sees=True), residual(), flat_store)
-    pictures, _ = flat_store.take(torch.arange(4))
-    picture = Inspector.picture(pictures)
+    picture = Inspector.picture(torch.cat([flat_store.picture(i) for i in range(4)]))
     for i, term in enumerate(settings.terms):
         maps = torch.cat(
             [Residual(settings).terms(p, Known(sees=True)(p))[i] for p in picture.split(1)]

@@ -20,7 +20,7 @@ from ssim_ae import Detector, evaluate, train
 from ssim_ae.config import ResidualSettings
 from ssim_ae.config_files import load_settings
 from ssim_ae.data.images import Preparation
-from ssim_ae.data.patches import PictureStore
+from ssim_ae.data.picture_store import PictureStore
 from ssim_ae.deploy.fold import folded
 from ssim_ae.deploy.onnx import graph_bytes
 from ssim_ae.errors import SettingsError
@@ -113,8 +113,7 @@ def test_core_set_is_the_greedy_cover() -> None:
 
 def with_noise(store: PictureStore) -> tuple[Tensor, Tensor]:
     """A good picture, and the same with noise at rows 56 to 88, columns 60 to 100."""
-    pictures, _ = store.take(torch.tensor([0]))
-    good = Inspector.picture(pictures)[:1, :, :144]
+    good = Inspector.picture(store.picture(0))[:, :, :144]
     odd = good.clone()
     odd[..., 56:88, 60:100] = torch.rand(32, 40, generator=torch.Generator().manual_seed(5))
     return good, odd

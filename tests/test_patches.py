@@ -7,7 +7,8 @@ from PIL import Image
 
 from ssim_ae.config import AugmentSettings
 from ssim_ae.data.images import Preparation
-from ssim_ae.data.patches import PictureStore, batch_seed, draw_patches
+from ssim_ae.data.patches import batch_seed, draw_patches
+from ssim_ae.data.picture_store import PictureStore
 from ssim_ae.errors import InputError
 
 NONE = AugmentSettings(p_rotate=0, p_horizontal_flip=0, p_vertical_flip=0)
@@ -59,10 +60,10 @@ def test_rotation(tmp_path: Path) -> None:
     torch.testing.assert_close(draw_patches(s, 8, 16, always, seed=2), plain)  # by 0 degrees
     from ssim_ae.data.patches import _rotated
 
-    pictures, where = s.take(torch.zeros(1, dtype=torch.long))
     corner = torch.tensor([9])
-    quarter = _rotated(pictures, where, corner, corner, torch.tensor([torch.pi / 2]), 16)
-    crop = pictures[0, 9:25, 9:25].float()
+    pictures = s.take(torch.zeros(1, dtype=torch.long))
+    quarter = _rotated(pictures, corner, corner, torch.tensor([torch.pi / 2]), 16)
+    crop = s.picture(0)[0, 9:25, 9:25].float()
     torch.testing.assert_close(quarter[0], torch.rot90(crop, 1, (0, 1)), atol=1e-2, rtol=0)
 
 
@@ -80,11 +81,45 @@ def test_seeds_differ_by_step_and_rank() -> None:
     assert batch_seed(1, 0, 0) not in seeds
 
 
-def test_mixed_small_and_unreadable_pictures(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"1\.png: 31x24 .*0\.png is 30x24"):
-        store(tmp_path, [(24, 30), (24, 31)])
-    with pytest.raises(InputError, match="use pictures of one size"):
-        store(tmp_path, [(24, 30), (24, 31)], memory=0)  # told before streaming starts
+@pytest.mark.parametrize("shapes", [[(24, 30), (40, 17), (16, 16)], [(24, 30, 3), (16, 40, 3)]])
+@pytest.mark.parametrize("memory", [PLENTY, 0])
+def test_pictures_of_any_sizes(shapes: list[tuple[int, ...]], memory: int, tmp_path: Path) -> None:
+    s = store(tmp_path, shapes, memory)
+    pictures = [np.array(Image.open(f)) for f in s.files]
+    for i, picture in enumerate(pictures):
+        assert np.array_equal(s.picture(i)[0].numpy(), picture)
+    assert s.shortest == 16
+    assert s.bytes == sum(p.size for p in pictures)
+    patches = torch.round(draw_patches(s, 300, 16, NONE, seed=1)[:, 0] * 255).numpy()
+    planes = [p.reshape(*p.shape[:2], -1)[..., 0] for p in pictures]  # red tells as much
+    fits = np.array([[is_crop(patch.astype(np.uint8), [p]) for p in planes] for patch in patches])
+    assert fits.any(1).all()
+    assert (fits.sum(0) > 60).all()  # every picture as often as the next, whatever its size
+    turned = draw_patches(s, 16, 16, AugmentSettings(rotate_angle=45, p_rotate=1), seed=2)
+    assert turned.shape == (16, len(s.picture(0).shape[3:]) * 2 + 1, 16, 16)
+
+
+def test_corners_of_the_smaller_picture_are_mirrored_into_it(tmp_path: Path) -> None:
+    for i, (side, value) in enumerate([(16, 255), (40, 0)]):
+        Image.fromarray(np.full((side, side), value, np.uint8)).save(tmp_path / f"{i}.png")
+    files = [tmp_path / "0.png", tmp_path / "1.png"]
+    s = PictureStore(files, Preparation("grey", None, None), 16, PLENTY)
+    patches = draw_patches(s, 64, 16, AugmentSettings(rotate_angle=45, p_rotate=1), seed=3)
+    means = patches.mean((1, 2, 3))
+    assert set(means.round(decimals=4).tolist()) == {0.0, 1.0}  # never a pixel of the other
+
+
+def test_a_picture_lying_on_its_side_is_stored_upright(tmp_path: Path) -> None:
+    lying = Image.Exif()
+    lying[274] = 6
+    pixels = np.arange(20 * 30, dtype=np.uint8).reshape(20, 30)
+    Image.fromarray(pixels).save(tmp_path / "0.png", exif=lying)
+    for memory in (PLENTY, 0):
+        s = PictureStore([tmp_path / "0.png"], Preparation("grey", None, None), 16, memory)
+        assert torch.equal(s.picture(0)[0], torch.from_numpy(np.rot90(pixels, -1).copy()))
+
+
+def test_small_and_unreadable_pictures(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="smaller than a 16x16 patch"):
         store(tmp_path, [(24, 12)])
     (tmp_path / "0.png").write_bytes(b"broken")

@@ -28,7 +28,8 @@ from pictures import worlds
 from ssim_ae.config import Settings
 from ssim_ae.config_files import load_settings, resolved_settings, save_settings
 from ssim_ae.data.corruption import TRAINED, corrupt
-from ssim_ae.data.patches import PictureStore, batch_seed, draw_patches
+from ssim_ae.data.patches import batch_seed, draw_patches
+from ssim_ae.data.picture_store import Pictures, PictureStore
 from ssim_ae.errors import SsimAeError
 from ssim_ae.files import require_writable, write_atomically
 from ssim_ae.model.joint import JointNetwork
@@ -69,13 +70,14 @@ class Worlds(PictureStore):
 
     def __init__(self, pictures: Tensor, each: int, chosen: Tensor) -> None:
         self.pictures, self.each, self.chosen = pictures, each, chosen
-        self.shape = tuple(pictures.shape[1:])
 
     def __len__(self) -> int:
         return self.each
 
-    def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        return self.pictures, self.chosen * self.each + indices
+    def take(self, indices: Tensor) -> Pictures:
+        height, width = (torch.full_like(indices, n) for n in self.pictures.shape[1:3])
+        start = (self.chosen * self.each + indices) * height * width
+        return Pictures(self.pictures.flatten(0, 2), start, height, width)
 
 
 class WorldBatches(Batches):

@@ -57,9 +57,10 @@ def read_mask(file: Path) -> NDArray[np.bool_]:
 
 
 def size_of(file: Path) -> tuple[int, int]:
-    """(height, width) by the file's header, before any EXIF orientation."""
+    """(height, width) by the file's header, upright as ``read_picture`` turns it."""
     with _decoding(file), Image.open(file, formats=FORMATS) as image:
-        return image.height, image.width
+        lies = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+        return (image.width, image.height) if lies else (image.height, image.width)
 
 
 def _open(file: Path) -> Image.Image:

@@ -11,7 +11,7 @@ from torch import nn
 import ssim_ae
 from ssim_ae.config import ResidualSettings, Settings
 from ssim_ae.data.contrast import stretched
-from ssim_ae.data.patches import PictureStore
+from ssim_ae.data.picture_store import PictureStore
 from ssim_ae.deploy.onnx import graph_bytes
 from ssim_ae.files import write_atomically
 from ssim_ae.model.build import inspector_of, on_whole_pictures
@@ -38,9 +38,7 @@ def count_colors(network: nn.Module, store: PictureStore) -> None:
         return
     counts = torch.zeros(network.colors.rarity.numel(), dtype=torch.float64)
     for index in range(len(store)):
-        pictures, where = store.take(torch.tensor([index]))
-        parts = -(-store.shape[0] // COUNTED_ROWS)
-        for rows in torch.tensor_split(pictures[where], parts, dim=1):
+        for rows in torch.split(store.picture(index), COUNTED_ROWS, dim=1):
             counts += network.colors.counted(stretched(Inspector.picture(rows), store.stretch))
     network.colors.settle(counts)
 

@@ -21,7 +21,8 @@ from ssim_ae.config import PLAIN, ResidualSettings
 from ssim_ae.data.contrast import stretched
 from ssim_ae.data.corruption import UNSEEN, corrupt
 from ssim_ae.data.evenness import TEXTURE, unevenness
-from ssim_ae.data.patches import PictureStore, batch_seed, draw_patches
+from ssim_ae.data.patches import batch_seed, draw_patches
+from ssim_ae.data.picture_store import PictureStore
 from ssim_ae.data.shapes import draw_masks
 from ssim_ae.evaluation.metrics import PixelCounts, auroc, per_score
 from ssim_ae.model.findings import findings
@@ -69,8 +70,7 @@ def normalised(
     counts = np.zeros((number, value_bins.BINS), np.int64)
     sums, pixels = np.zeros(number), 0
     for index in range(len(store)):
-        pictures, where = store.take(torch.tensor([index]))
-        picture = _crop(stretched(Inspector.picture(pictures[where]), store.stretch), index)
+        picture = _crop(stretched(Inspector.picture(store.picture(index)), store.stretch), index)
         maps = residual.terms(picture, findings(network(picture)))
         pixels += maps[0].numel()
         for i, term_map in enumerate(maps):
@@ -179,8 +179,7 @@ def kind_of(store: PictureStore) -> tuple[str, float]:
     """("texture" or "object", unevenness): what good pictures show."""
     found = []
     for index in range(min(PICTURES, len(store))):
-        pictures, where = store.take(torch.tensor([index]))
-        picture = _crop(stretched(Inspector.picture(pictures[where]), store.stretch), index)
+        picture = _crop(stretched(Inspector.picture(store.picture(index)), store.stretch), index)
         found.append(float(unevenness(picture)))
     mean = float(np.mean(found))
     return ("texture" if mean <= TEXTURE else "object"), mean
@@ -188,7 +187,7 @@ def kind_of(store: PictureStore) -> tuple[str, float]:
 
 def _generated(store: PictureStore, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Pictures ``[1, c, s, s]`` of 8-bit values and where they are defective, ``[s, s]``."""
-    side = min(SIDE, *store.shape[:2]) // 8 * 8
+    side = min(SIDE, store.shortest) // 8 * 8
     masks = draw_masks(side, seed + 1, MASKS)
     for number in range(PICTURES):
         seeds = [batch_seed(seed, number, 0, stream) for stream in (3, 4, 5)]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ssim_ae.config import CELL
 from ssim_ae.data.contrast import stretched
-from ssim_ae.data.patches import PictureStore
+from ssim_ae.data.picture_store import PictureStore
 from ssim_ae.model.core_set import LARGEST, CoreSet
 from ssim_ae.model.features import FeatureDistance
 from ssim_ae.model.filters import mirrored
@@ -69,8 +69,7 @@ def learn(
     share = -(-POSITIONS // len(store))
     kept = []
     for index in range(len(store)):
-        pictures, where = store.take(torch.tensor([index]))
-        picture = stretched(Inspector.picture(pictures[where]), store.stretch)
+        picture = stretched(Inspector.picture(store.picture(index)), store.stretch)
         found = torch.cat([_rows(described(part)) for part in _parts(picture)])
         kept.append(found[torch.randperm(len(found), generator=rng)[:share]])
     positions = torch.cat(kept)

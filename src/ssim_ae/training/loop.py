@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from ssim_ae.config import PLAIN, Settings
-from ssim_ae.data.patches import PictureStore, batch_seed, draw_patches
+from ssim_ae.data.patches import batch_seed, draw_patches
+from ssim_ae.data.picture_store import PictureStore
 from ssim_ae.errors import InputError, SsimAeError
 from ssim_ae.files import write_atomically, writing
 from ssim_ae.model.findings import findings

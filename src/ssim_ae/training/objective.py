@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from ssim_ae.config import Settings
 from ssim_ae.data.corruption import TRAINED, corrupt
-from ssim_ae.data.patches import PictureStore, batch_seed, draw_patches
+from ssim_ae.data.patches import batch_seed, draw_patches
+from ssim_ae.data.picture_store import PictureStore
 from ssim_ae.data.shapes import draw_masks
 from ssim_ae.model.findings import Findings
 from ssim_ae.model.ssim import ssim_loss

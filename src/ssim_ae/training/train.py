@@ -20,7 +20,8 @@ from ssim_ae.config_files import load_settings, resolved_settings, save_settings
 from ssim_ae.data.contrast import stretch_of
 from ssim_ae.data.images import Preparation, coloured
 from ssim_ae.data.layouts import training_pictures
-from ssim_ae.data.patches import PictureStore, draw_patches
+from ssim_ae.data.patches import draw_patches
+from ssim_ae.data.picture_store import PictureStore
 from ssim_ae.data.split import group_names, hold_out
 from ssim_ae.errors import InputError, PictureError
 from ssim_ae.files import require_writable, write_atomically

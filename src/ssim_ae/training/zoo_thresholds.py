@@ -7,7 +7,7 @@ import torch
 
 from ssim_ae import value_bins
 from ssim_ae.config import ResidualSettings, ZooSettings
-from ssim_ae.data.patches import PictureStore
+from ssim_ae.data.picture_store import PictureStore
 from ssim_ae.model.inspector import Inspector
 
 PICTURES, SIDE = 64, 1024  # training pictures, and pixels of each, behind a percentile
@@ -24,8 +24,7 @@ def zoo_scales(
     """
     counts = [np.zeros(value_bins.BINS, np.int64) for _ in settings.terms]
     for index in torch.linspace(0, len(store) - 1, min(len(store), PICTURES)).long():
-        pictures, where = store.take(index[None])
-        picture = Inspector.picture(pictures[where][:, :SIDE, :SIDE])
+        picture = Inspector.picture(store.picture(int(index))[:, :SIDE, :SIDE])
         maps = inspector.residual.terms(picture, inspector.find(picture))
         for bins, term_map in zip(counts, maps, strict=True):
             value_bins.count(bins, term_map.numpy())
