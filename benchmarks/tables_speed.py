@@ -134,7 +134,7 @@ def int8() -> str:
 
 def start_and_memory() -> str:
     """One row for each command."""
-    r = result("start_and_memory")
+    r = {**result("large_pictures"), **result("start_and_memory")}
     names = {
         "`ssim-ae --help`": r["start_up"]["help"],
         "`ssim-ae inspect`, one picture": r["start_up"]["inspect_one"],
