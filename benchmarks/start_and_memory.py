@@ -3,9 +3,8 @@
     python benchmarks/start_and_memory.py [--only NAME ...] [--result FILE] [--json]
 
 Needs no pictures: a fabric is generated. Peak memory is the largest resident set of the process.
-Single runs but for
-the start-up, which is a median of seven. Writes its result after each part. The committed result of the
-parts named large_ is results/large_pictures.json, from another processor.
+Single runs but for the start-up, which is a median of seven. Writes its result after each part. The
+committed results of the parts named large_ are in large_pictures.json, from another processor.
 """
 
 from __future__ import annotations
