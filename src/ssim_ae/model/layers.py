@@ -2,7 +2,7 @@
 
 Both are 4x4, stride 2, padding 1: twice the side. Same weights, same numbers as
 ``nn.ConvTranspose2d``; only the order of the sums differs. The gradients written here are for
-training on a CPU; other devices, inference and export take torch's own layers.
+training on a CPU; elsewhere they are torch's own.
 """
 
 from __future__ import annotations
