@@ -16,6 +16,8 @@ from ssim_ae.config import AugmentSettings
 from ssim_ae.data.contrast import stretched
 from ssim_ae.data.picture_store import Pictures, PictureStore
 
+FEW = 4  # patches are turned at a time: what lies between stays in the cache
+
 
 def batch_seed(*numbers: int) -> int:
     """One well-mixed seed for a (seed, step, rank) and, where there are several, a stream."""
@@ -43,10 +45,8 @@ def draw_patches(
     rows = (top[:, None] + along)[:, :, None]
     columns = (left[:, None] + along)[:, None, :]
     patches = pictures.at(rows, columns).to(torch.float32)
-    if bool(turned.any()):
-        patches[turned] = _rotated(
-            pictures.chosen(turned), top[turned], left[turned], angle[turned], tile
-        )
+    for some in turned.nonzero()[:, 0].split(FEW):
+        patches[some] = _rotated(pictures.chosen(some), top[some], left[some], angle[some], tile)
     mirrored = chance[1] < augment.p_horizontal_flip
     patches[mirrored] = patches[mirrored].flip(2)
     upended = chance[2] < augment.p_vertical_flip
@@ -87,6 +87,6 @@ def _rotated(pictures: Pictures, top: Tensor, left: Tensor, angle: Tensor, tile:
 
 def _mirror(position: Tensor, length: Tensor) -> Tensor:
     """Reflect coordinates into 0..length-1."""
-    period = (2 * (length - 1)).clamp(min=1)
+    period = (2 * (length - 1)).clamp(min=1).to(position.dtype)
     folded = position.remainder(period)
     return torch.minimum(folded, period - folded)
