@@ -45,7 +45,7 @@ def draw_patches(
     rows = (top[:, None] + along)[:, :, None]
     columns = (left[:, None] + along)[:, None, :]
     patches = pictures.at(rows, columns).to(torch.float32)
-    for some in turned.nonzero()[:, 0].split(FEW):
+    for some in torch.split(turned.nonzero()[:, 0], FEW):
         patches[some] = _rotated(pictures.chosen(some), top[some], left[some], angle[some], tile)
     mirrored = chance[1] < augment.p_horizontal_flip
     patches[mirrored] = patches[mirrored].flip(2)
