@@ -58,7 +58,7 @@ def draw_patches(
 
 def _below(limits: Tensor, rng: torch.Generator) -> Tensor:
     """A random whole number from 0 to below each of the limits, int64 ``[n]``."""
-    if bool((limits == limits[0]).all()):
+    if bool((limits == limits[0]).all()):  # as ever: trainings on pictures of one size repeat
         return torch.randint(int(limits[0]), limits.shape, generator=rng)
     return (torch.rand(limits.shape, dtype=torch.float64, generator=rng) * limits).long()
 
