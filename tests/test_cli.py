@@ -56,7 +56,8 @@ def test_help_and_version_import_nothing_heavy() -> None:
 def test_train_evaluate_inspect_calibrate(fabric: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     done = ssim_ae("train", fabric, *SMALL, "--output", run)
-    assert "threshold" in done.stdout
+    assert "at most 5.0% of good pictures rejected on average" in done.stdout
+    assert "with 95% confidence at most 14.6%" in done.stdout
     assert "18, 19 held out for the thresholds, 3 for the maps' weights" in done.stderr
     present = {f.name for f in run.iterdir()}
     assert {"config.yaml", "detector.onnx", "model.safetensors", "log.jsonl"} <= present
@@ -121,6 +122,7 @@ def test_train_evaluate_inspect_calibrate(fabric: Path, tmp_path: Path) -> None:
     assert answer["calibration"]["pictures"] == 9
     assert answer["calibration"]["promised_false_reject_rate"] == 0.2
     assert answer["threshold"] == answer["calibration"]["scores"][7]
+    assert 0.2 < answer["false_reject_rate_with_confidence"] < 1
     again = json.loads(ssim_ae("inspect", run, pictures / "000.png", "--json").stdout)
     assert again["results"][0]["threshold"] == answer["threshold"]
     done = ssim_ae("calibrate", run, fabric, "--false-reject-rate", "0.05")
@@ -280,6 +282,20 @@ def test_masks_of_another_size_and_leaks_are_told(run: Path, fabric: Path, tmp_p
     assert not (tmp_path / "f").exists()
     noted = json.loads(ssim_ae("evaluate", run, fabric, "--json").stdout)
     assert noted["notes"] == noted["unreadable"] == []
+
+
+def test_good_pictures_from_elsewhere_are_told(run: Path, fabric: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(fabric, data)
+    rng = np.random.default_rng(0)
+    for number in range(12):  # another camera: nothing but noise
+        noise = rng.integers(0, 256, (160, 176), np.uint8)
+        Image.fromarray(noise).save(data / "test" / "good" / f"other_{number}.png")
+    done = ssim_ae("evaluate", run, data, "--output", tmp_path / "e")
+    assert "12 of 16 good test pictures are rejected" in done.stderr
+    assert "calibrate on good pictures of the line" in done.stderr
+    noted = json.loads((tmp_path / "e" / "metrics.json").read_text())["notes"]
+    assert len(noted) == 1
 
 
 def test_a_full_disk_is_one_line_and_keeps_the_old_detector(

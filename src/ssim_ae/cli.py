@@ -97,6 +97,7 @@ def train(
 ) -> None:
     """Train on DATASET's good pictures and write a calibrated detector."""
     from ssim_ae.errors import InputError
+    from ssim_ae.evaluation.conformal import confident_rate, promise
 
     if resume and (preset or config or changes or group or init_from or overwrite):
         raise InputError("--resume takes the run's own settings: leave the other options out")
@@ -121,6 +122,7 @@ def train(
         "threshold": thresholds.score,
         "pixel_threshold": thresholds.pixel,
         "promised_false_reject_rate": calibration.promised_false_reject_rate,
+        "false_reject_rate_with_confidence": confident_rate(calibration),
         "held_out": calibration.pictures,
         "notes": run.notes + run.record.warnings,
     }
@@ -130,9 +132,7 @@ def train(
     click.echo(
         f"trained {run.report['steps']} steps in {run.report['seconds']:.0f} s, held-out loss "
         f"{run.report['held_out_loss']:.3f}\n"
-        f"threshold {thresholds.score:.4f}: at most "
-        f"{calibration.promised_false_reject_rate:.1%} of good pictures rejected "
-        f"(from {calibration.pictures} held-out pictures)\n"
+        f"threshold {thresholds.score:.4f}: {promise(calibration)}\n"
         f"detector: {run.folder / 'detector.onnx'}"
     )
 
@@ -194,6 +194,7 @@ def calibrate(
     run: Path, dataset: Path, false_reject_rate: float, group: str | None, json_: bool
 ) -> None:
     """Set RUN's thresholds anew from good pictures it was not trained on."""
+    from ssim_ae.evaluation.conformal import confident_rate, promise
     from ssim_ae.training.calibrate import calibrate as recalibrate
 
     record, notes = recalibrate(run, dataset, false_reject_rate, group)
@@ -201,15 +202,18 @@ def calibrate(
     assert calibration is not None
     assert thresholds is not None
     if json_:
-        body = {"threshold": thresholds.score, "pixel_threshold": thresholds.pixel}
-        click.echo(json.dumps({**body, "calibration": calibration.model_dump(), "notes": notes}))
+        body = {
+            "threshold": thresholds.score,
+            "pixel_threshold": thresholds.pixel,
+            "false_reject_rate_with_confidence": confident_rate(calibration),
+            "calibration": calibration.model_dump(),
+            "notes": notes,
+        }
+        click.echo(json.dumps(body))
         return
     for note in notes:
         click.echo(f"note: {note}", err=True)
-    click.echo(
-        f"threshold {thresholds.score:.4f}: at most {calibration.promised_false_reject_rate:.1%} "
-        f"of good pictures rejected (from {calibration.pictures} pictures)"
-    )
+    click.echo(f"threshold {thresholds.score:.4f}: {promise(calibration)}")
 
 
 @cli.command()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ssim_ae.data.images import size_of
 from ssim_ae.data.layouts import TestPicture, test_pictures
 from ssim_ae.errors import InputError, PictureError
+from ssim_ae.evaluation.conformal import surprise
 from ssim_ae.evaluation.metrics import (
     PixelCounts,
     auroc,
@@ -130,6 +131,7 @@ def evaluate(
     if not tally.scores:
         raise InputError(f"{dataset}: no test picture could be read ({unreadable[0]})")
     metrics = _metrics(detector, tally, control is not None, len(unreadable))
+    notes += _surprise(detector, tally)
     metrics |= {"notes": notes, "unreadable": unreadable}
     write_atomically(folder / "metrics.json", (json.dumps(metrics, indent=1) + "\n").encode())
     result = Evaluation(metrics, tally.scores, folder, unreadable, notes)
@@ -256,6 +258,15 @@ def _leaks(detector: Detector, pictures: list[TestPicture]) -> list[str]:
         f"{len(leaked)} test pictures were trained on ({leaked[0]}, ...): the figures flatter "
         "the detector; remove them from the test folder"
     ]
+
+
+def _surprise(detector: Detector, tally: _Tally) -> list[str]:
+    calibration, threshold = detector.record.calibration, detector.thresholds.score
+    scores = [score for test, score in tally.scores if test.is_good]
+    if calibration is None or not scores:
+        return []
+    line = surprise(calibration, sum(s > threshold for s in scores), len(scores))
+    return [] if line is None else [line]
 
 
 def worth_showing(

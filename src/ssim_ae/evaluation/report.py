@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from ssim_ae.data.images import Pixels
+from ssim_ae.evaluation.conformal import promise
 from ssim_ae.evaluation.evaluate import Evaluation, worth_showing
 from ssim_ae.files import write_atomically
 from ssim_ae.runtime.detector import Detector, Inspection
@@ -68,15 +69,12 @@ def _table(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
 def _verdicts(metrics: dict[str, Any], detector: Detector) -> list[tuple[str, str, str]]:
     at, baselines = metrics["at_threshold"], metrics["baselines"]
     calibration = detector.record.calibration
-    promise = ""
+    promised = ""
     if calibration is not None:
-        promise = (
-            f"promised at most {calibration.promised_false_reject_rate:.3f}, from "
-            f"{calibration.pictures} held-out good pictures"
-        )
+        promised = f"promised: {promise(calibration)}"
     rows = [
         ("threshold", number(at["threshold"]), "a picture that scores higher is defective"),
-        ("false-reject rate", number(at["false_reject_rate"]), promise),
+        ("false-reject rate", number(at["false_reject_rate"]), promised),
         ("recall", number(at["recall"]), "defective pictures found (nok)"),
         ("ok", number(at["ok"]), "good pictures accepted"),
         ("acc", number(at["acc"]), "right verdicts among all"),

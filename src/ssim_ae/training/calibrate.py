@@ -1,9 +1,4 @@
-"""Thresholds from held-out good pictures: split conformal prediction.
-
-With n exchangeable good scores, a further good picture exceeds the k-th smallest of them with
-probability at most 1 - k / (n + 1) (Vovk et al. 2005; Lei et al. 2018). k = ceil((n + 1)(1 - rate))
-promises the asked false-reject rate; it exists when n >= 1 / rate - 1.
-"""
+"""Thresholds from held-out good pictures (see ``evaluation.conformal``)."""
 
 from __future__ import annotations
 
@@ -17,6 +12,7 @@ from ssim_ae import value_bins
 from ssim_ae.data.layouts import training_pictures
 from ssim_ae.data.split import group_names
 from ssim_ae.errors import InputError
+from ssim_ae.evaluation.conformal import conformal_rank
 from ssim_ae.files import require_writable
 from ssim_ae.runtime.detector import Detector
 from ssim_ae.runtime.record import (
@@ -26,17 +22,6 @@ from ssim_ae.runtime.record import (
     picture_fingerprint,
     write_detector,
 )
-
-
-def conformal_rank(n: int, rate: float) -> tuple[int, float]:
-    """(k, promised rate): the threshold is the k-th smallest of n scores.
-
-    The promised rate is the asked one, or 1 / (n + 1) when n pictures cannot promise that.
-    """
-    if n < 1:
-        raise InputError("no held-out good pictures: calibration needs at least one")
-    rank = math.ceil((n + 1) * (1 - rate) - 1e-9)
-    return (rank, rate) if rank <= n else (n, 1 / (n + 1))
 
 
 def calibrated(
