@@ -6,7 +6,6 @@ import copy
 import gc
 import logging
 import warnings
-from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from typing import Any
@@ -16,11 +15,16 @@ from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ssim_ae.deploy.translate import translations, undecomposed
+from ssim_ae.deploy.translate import as_traced, simplify, translations
 from ssim_ae.model.inspector import Inspected, Inspector
 from ssim_ae.runtime.constants import NAMES
 
-OPSET = 18
+WORDS: dict[str, Any] = {
+    "dynamo": True,
+    "opset_version": 18,
+    "input_names": ["image"],
+    "output_names": list(Inspected._fields),
+}
 
 
 def prepared(inspector: Inspector) -> Inspector:
@@ -46,23 +50,33 @@ def prepared(inspector: Inspector) -> Inspector:
     return inspector
 
 
-def exported(
-    inspector: Inspector,
-    example: Tensor,
-    dims: dict[int, Any],
-    table: dict[Callable[..., Any], Callable[..., Any]] | None,
+def shortly(inspector: Inspector, example: Tensor, dims: dict[int, Any]) -> torch.onnx.ONNXProgram:
+    """By torch's dynamo exporter as far as it is needed, see ``deploy.translate``.
+
+    Raises:
+        OnnxExporterError, AttributeError, ImportError: another version of it, with other parts or
+            an operation that it knows only decomposed.
+    """
+    with as_traced():
+        program = torch.onnx.export(
+            inspector,
+            (example,),
+            custom_translation_table=translations(),
+            optimize=False,
+            dynamic_shapes={"image": dims},
+            **WORDS,
+        )
+    assert program is not None
+    simplify(program.model)
+    return program
+
+
+def at_length(
+    inspector: Inspector, example: Tensor, dims: dict[int, Any]
 ) -> torch.onnx.ONNXProgram:
-    """Through torch's dynamo exporter, with translations of a few operations of its own."""
+    """By all of torch's dynamo exporter."""
     program = torch.onnx.export(
-        inspector,
-        (example,),
-        dynamo=True,
-        opset_version=OPSET,
-        input_names=["image"],
-        output_names=list(Inspected._fields),
-        dynamic_shapes={"image": dims},
-        custom_translation_table=table,
-        optimize=True,
+        inspector, (example,), optimize=True, dynamic_shapes={"image": dims}, **WORDS
     )
     assert program is not None
     return program
@@ -99,11 +113,9 @@ def graph_bytes(inspector: Inspector, channels: int, tile: int) -> bytes:
         ):
             warnings.simplefilter("ignore")
             try:
-                with undecomposed():
-                    program = exported(inspector, example, dims, translations())
-            except torch.onnx.errors.OnnxExporterError:
-                # an operation that this version of the exporter knows only decomposed
-                program = exported(inspector, example, dims, None)
+                program = shortly(inspector, example, dims)
+            except (torch.onnx.errors.OnnxExporterError, AttributeError, ImportError):
+                program = at_length(inspector, example, dims)
     finally:
         if collecting:
             gc.enable()

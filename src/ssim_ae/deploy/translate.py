@@ -1,8 +1,10 @@
 """From a traced graph to ONNX, each operation as it was traced.
 
-torch's exporter first decomposes a graph into fewer kinds of operations. For that it runs the graph
-twice more with symbolic sizes, which takes as long as everything else together. The operations that
-these graphs hold have ONNX counterparts already, but for the few below.
+torch's exporter first decomposes a graph into fewer kinds of operations and promotes types, for
+which it runs the graph three times more with symbolic sizes, and last tries a hundred rules of
+rewriting at every node, twice. Each takes as long as the trace itself. The operations that these
+graphs hold have ONNX counterparts already, but for the few below; no operation mixes types; and
+what the rules rewrite, engines rewrite themselves when they load a file.
 """
 
 from __future__ import annotations
@@ -18,12 +20,42 @@ aten = torch.ops.aten
 
 
 @contextmanager
-def undecomposed() -> Iterator[None]:
-    """Within it, torch's exporter takes a traced graph as it is."""
-    with patch.object(
-        torch.export.ExportedProgram, "run_decompositions", lambda self, *_, **__: self
+def as_traced() -> Iterator[None]:
+    """Within it, torch's exporter takes a traced graph as it is.
+
+    Raises:
+        AttributeError: this version of the exporter has other parts.
+    """
+    from torch.onnx._internal.exporter import _fx_passes as passes
+
+    with (
+        patch.object(
+            torch.export.ExportedProgram, "run_decompositions", lambda self, *_, **__: self
+        ),
+        patch.object(passes, "insert_type_promotion_nodes", lambda _: None),
+        # no two symbolic sizes are alike: looking them up costs more than it saves
+        torch._dynamo.config.patch(fake_tensor_cache_enabled=False),
     ):
         yield
+
+
+def simplify(model: Any) -> None:
+    """In place: constants folded, what is unused or there twice left out."""
+    import onnx_ir.passes.common as common
+    from onnxscript.optimizer import fold_constants
+
+    common.InlinePass()(model)
+    fold_constants(model)
+    for step in (
+        common.RemoveUnusedNodesPass(),
+        common.RemoveUnusedOpsetsPass(),
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        common.DeduplicateInitializersPass(),
+        common.CommonSubexpressionEliminationPass(),
+        common.OutputFixPass(),
+        common.NameFixPass(),
+    ):
+        step(model)
 
 
 def translations() -> dict[Callable[..., Any], Any]:
@@ -38,6 +70,11 @@ def translations() -> dict[Callable[..., Any], Any]:
         if isinstance(other, int | float):  # otherwise it is computed from the picture's size
             other = op.Constant(value_float=float(other))
         return op.Sub(op.CastLike(other, x), x)
+
+    def below(x: Any, other: Any) -> Any:
+        if isinstance(other, int | float):
+            other = op.Constant(value_float=float(other))
+        return op.Less(x, op.CastLike(other, x))
 
     def both(x: Any, other: Any) -> Any:
         return op.And(x, other)
@@ -71,6 +108,7 @@ def translations() -> dict[Callable[..., Any], Any]:
     return {
         aten.to.dtype: cast,
         aten.rsub.Scalar: subtracted_from,
+        aten.lt.Scalar: below,
         aten.__and__.Tensor: both,
         aten.detach_.default: itself,
         aten.conv_transpose2d.input: transposed,
