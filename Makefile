@@ -1,17 +1,19 @@
 PYTHON ?= python3
 BIN = .venv/bin
 INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --no-deps
-# end-to-end and unit tests; the long tier needs real pictures in SSIM_AE_DATA
+# end-to-end and unit tests, a file of them on each core; the long tier needs real pictures in
+# SSIM_AE_DATA
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -q --numprocesses=auto --maxprocesses=4 --dist=loadfile
 .PHONY: demo test test-all bench lint install lock
 
 demo: install
 	$(BIN)/ssim-ae demo
 
 test: lint
-	$(BIN)/pytest -q
+	$(PYTEST)
 
 test-all: lint
-	$(BIN)/pytest -q -m "long or not long"
+	$(PYTEST) -m "long or not long"
 
 # half an hour: a training step, start-up and memory, inspection of the demo's fabric, and with
 # SSIM_AE_DATA the time to quality

@@ -33,11 +33,8 @@ def upper_edge(index: int) -> float:
 
 def count(counts: NDArray[np.int64], values: NDArray[np.float32]) -> None:
     """Add values to ``counts`` int64 ``[BINS]`` in place."""
-    index = bin_of(values)
-    if index.size:
-        low = int(index.min())
-        part = np.bincount(index - low)
-        counts[low : low + part.size] += part
+    # several times as fast as bincount, whose result spans all bins between values around 0
+    np.add.at(counts, bin_of(values), 1)
 
 
 def quantile(counts: NDArray[np.int64], share_above: float) -> float:
