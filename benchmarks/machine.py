@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+ALIKE = 1.6  # times as fast: a shared machine changes its speed by less
 PACKAGES = ("ssim-ae", "torch", "numpy", "onnxruntime", "openvino", "accelerate", "mindspore")
 
 
@@ -31,12 +32,14 @@ def sgemm_gflops(size: int = 2048, repeats: int = 7) -> float:
 def load_result(file: Path) -> dict[str, Any]:
     """What a benchmark has measured so far, with the machine it did so on.
 
-    Parts measured on another processor do not mix: that ends with one line.
+    Parts measured on another processor, or on one of the same name and another speed, do not mix:
+    that ends with one line.
     """
     result: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     here = describe_machine()
     there = result.setdefault("machine", here)
-    if any(there[key] != here[key] for key in ("processor", "cores")):
+    speeds = sorted((there["sgemm_gflops"], here["sgemm_gflops"]))
+    if any(there[k] != here[k] for k in ("processor", "cores")) or speeds[1] > ALIKE * speeds[0]:
         raise SystemExit(f"error: {file}: was measured on another machine: name another --result")
     return result
 

@@ -89,30 +89,6 @@ def training(work: Path) -> dict[str, Any]:
     return {"reference_texture_batch_128": command(*words, "--output", work / "reference")}
 
 
-EXPORT = """
-import sys, time
-from ssim_ae.config_files import load_settings
-from ssim_ae.deploy.onnx import graph_bytes
-from ssim_ae.model.build import inspector_of, network_of
-s, _ = load_settings(sys.argv[1], changes={"color": sys.argv[3]})
-network = network_of(s)
-began = time.perf_counter()
-graph_bytes(inspector_of(network, s), s.channels, s.tile)
-open(sys.argv[2], "w").write(str(time.perf_counter() - began))
-"""
-
-
-def export(work: Path) -> dict[str, float]:
-    """Seconds of one export of the graph, the exporter's own start included."""
-    seconds = {}
-    presets = {"auto": "rgb", "autoencoder": "grey", "fast": "grey", "reference-object": "rgb"}
-    for preset, color in presets.items():
-        file = work / "seconds"
-        command(preset, file, color, python=("-c", EXPORT))
-        seconds[preset] = round(float(file.read_text()), 2)
-    return seconds
-
-
 def evaluation(work: Path) -> dict[str, Any]:
     """100 against 2,000 test pictures."""
     found = {}
@@ -172,7 +148,6 @@ def large(work: Path) -> Path:
 
 PARTS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "start_up": start_up,
-    "export": export,
     "training": training,
     "evaluation": evaluation,
     **{

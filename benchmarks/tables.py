@@ -37,7 +37,6 @@ TABLES: dict[str, Callable[[], str]] = {
     for f in (
         tables_quality.main_path,
         tables_quality.quality,
-        tables_quality.longer,
         tables_quality.detector_latency,
         tables_quality.ranks,
         tables_quality.left_out,
@@ -56,6 +55,7 @@ TABLES: dict[str, Callable[[], str]] = {
         tables_speed.choices,
         tables_speed.int8,
         tables_speed.start_and_memory,
+        tables_speed.export_time,
     )
 }
 

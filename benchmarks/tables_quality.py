@@ -53,26 +53,6 @@ def quality() -> str:
     return markdown(head, rows)
 
 
-def longer() -> str:
-    """Two rows for each set: the default's first seed, and the same trained longer."""
-    rows = []
-    found = result("quality")
-    for name, runs in found["runs_5000_steps"].items():
-        for run in (found["runs"][name]["0"], runs["0"]):
-            m = run["metrics"]
-            at = m["at_threshold"]
-            rows.append([
-                name, str(run["steps"]), f"{run['seconds']['training']:.0f} s",
-                *(f"{m[k]:.3f}" for k in QUALITY),
-                f"{at['recall']:.3f} at {at['false_reject_rate']:.3f}",
-            ])  # fmt: skip
-    head = [
-        "set", "steps", "training", "pixel AUROC", "AU-PRO (30 %)", "image AUROC",
-        "recall at false rejects",
-    ]  # fmt: skip
-    return markdown(head, rows)
-
-
 def detector_latency() -> str:
     """One row for each set: what `ssim-ae benchmark` says of its first detector."""
     rows = []
@@ -238,7 +218,8 @@ def pretraining() -> str:
             random, pretrained = starts["random"], starts["pretrained"]
             keys = ("held_out_loss", *QUALITY)
             rows.append([
-                name, length, *(f"{random[k]:.3f} / {pretrained[k]:.3f}" for k in keys)
+                name, f"{length.split(',')[0]}, {pretrained['seconds']:.0f} s",
+                *(f"{random[k]:.3f} / {pretrained[k]:.3f}" for k in keys)
             ])  # fmt: skip
     head = ["set", "training", "held-out loss", "pixel AUROC", "AU-PRO (30 %)", "image AUROC"]
     return markdown(head, rows)
