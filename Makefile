@@ -15,12 +15,15 @@ test: lint
 test-all: lint
 	$(PYTEST) -m "long or not long"
 
-# half an hour: a training step, start-up and memory, inspection of the demo's fabric, and with
-# SSIM_AE_DATA the time to quality
+# half an hour: a training step, start-up and memory, export, inspection of the demo's fabric by the
+# tiled autoencoder, and with SSIM_AE_DATA the time to quality
 bench: demo
 	$(BIN)/python benchmarks/train_step.py --all --result runs/bench/train_step.json
 	$(BIN)/python benchmarks/start_and_memory.py --result runs/bench/start_and_memory.json
-	$(BIN)/python benchmarks/inspect_latency.py runs/demo runs/demo-fabric \
+	$(BIN)/python benchmarks/export_time.py --result runs/bench/export_time.json
+	$(BIN)/ssim-ae train runs/demo-fabric --preset autoencoder --output runs/bench/autoencoder \
+	    --overwrite
+	$(BIN)/python benchmarks/inspect_latency.py runs/bench/autoencoder runs/demo-fabric \
 	    --result runs/bench/inspect_latency.json
 	@test -z "$$SSIM_AE_DATA" && echo "time_to_quality.py needs SSIM_AE_DATA" || \
 	    $(BIN)/python benchmarks/time_to_quality.py --result runs/bench/time_to_quality.json

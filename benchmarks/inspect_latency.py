@@ -3,12 +3,12 @@
     python benchmarks/inspect_latency.py RUN DATASET [--strip PICTURE] [--only PART ...]
         [--result FILE] [--json]
 
-RUN is a trained run (256x256 pictures, stride 32), DATASET its dataset with test pictures. All
-engines run in turn, medians of seven rounds, with a short rest before each, since an engine's idle
-threads keep a core busy for a while. Writes and prints one object: latency and throughput of a
-picture and of a strip for torch eager, ONNX Runtime and OpenVINO; how far their maps differ; what
-of the time is not the network's; a table of strides and of blend=features; int8; a folder of 1,000
-pictures against the engine alone.
+RUN is a trained run of the preset `autoencoder` (256x256 pictures, stride 32), DATASET its dataset
+with test pictures. All engines run in turn, medians of seven rounds, with a short rest before each,
+since an engine's idle threads keep a core busy for a while. Writes and prints one object: latency
+and throughput of a picture and of a strip for torch eager, ONNX Runtime and OpenVINO; how far their
+maps differ; what of the time is not the network's; a table of strides and of blend=features; int8;
+a folder of 1,000 pictures against the engine alone.
 """
 
 from __future__ import annotations
@@ -60,6 +60,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     result = load_result(arguments.result)
+    if Detector.load(arguments.run).record.settings.network == "joint":
+        raise SystemExit(f"error: {arguments.run}: is not of the tiled autoencoder: train one with "
+                         "--preset autoencoder")  # fmt: skip
     dataset = result.setdefault("dataset", arguments.dataset.resolve().name)
     if dataset != arguments.dataset.resolve().name:
         raise SystemExit(f"error: {arguments.result}: is about {dataset}: name another --result")

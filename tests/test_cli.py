@@ -284,6 +284,17 @@ def test_masks_of_another_size_and_leaks_are_told(run: Path, fabric: Path, tmp_p
     assert noted["notes"] == noted["unreadable"] == []
 
 
+def test_the_demo_makes_its_pictures_and_reports(tmp_path: Path) -> None:
+    run = tmp_path / "demo"
+    small = ["--set", "steps=2", "--set", "first_layer_channels=4", "--set", "latent=4"]
+    metrics = json.loads(ssim_ae("demo", "--output", run, *small, "--json").stdout)
+    assert metrics["counts"]["good"] == metrics["counts"]["defective"] == 24
+    assert (run / "evaluation" / "report.html").exists()
+    assert json.loads((run / "training.json").read_text())["steps"] == 2  # the last one counts
+    (tmp_path / "other").mkdir()
+    refused("demo", "--output", tmp_path / "other", says="was not made by the demo")
+
+
 def test_good_pictures_from_elsewhere_are_told(run: Path, fabric: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(fabric, data)
