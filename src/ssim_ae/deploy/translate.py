@@ -4,7 +4,8 @@ torch's exporter first decomposes a graph into fewer kinds of operations and pro
 which it runs the graph three times more with symbolic sizes, and last tries a hundred rules of
 rewriting at every node, twice. Each takes as long as the trace itself. The operations that these
 graphs hold have ONNX counterparts already, but for the few below; no operation mixes types; and
-what the rules rewrite, engines rewrite themselves when they load a file.
+what the rules rewrite, engines rewrite themselves when they load a file, so two of them are left,
+which take out what does nothing.
 """
 
 from __future__ import annotations
@@ -40,13 +41,17 @@ def as_traced() -> Iterator[None]:
 
 
 def simplify(model: Any) -> None:
-    """In place: constants folded, what is unused or there twice left out."""
+    """In place: constants folded, what does nothing, is unused or there twice left out."""
     import onnx_ir.passes.common as common
     from onnxscript.optimizer import fold_constants
+    from onnxscript.rewriter import RewritePass
+    from onnxscript.rewriter.rules.common import collapse_slice2_rule, no_op_cast_rule
 
     common.InlinePass()(model)
     fold_constants(model)
+    RewritePass([collapse_slice2_rule, no_op_cast_rule])(model)
     for step in (
+        common.IdentityEliminationPass(),
         common.RemoveUnusedNodesPass(),
         common.RemoveUnusedOpsetsPass(),
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
