@@ -75,12 +75,13 @@ def test_tables_are_the_committed_results(file: Path) -> None:
 
 def test_train_step_measures_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train_step, "ROUNDS", 1)
-    found = train_step.compare(128, 1, 4, 8, ["ours", "plain"])
+    found = train_step.compare(128, 1, 4, 32, ["ours", "plain", "bf16"])
     assert 0 < found["fraction_of_roof"] < 2
     # 0.7234 for d = 100; a latent less saves 2 * 2048 FLOP in two layers, forward and twice back
     assert found["gflop_per_patch"] == pytest.approx(0.7234 - 96 * 2 * 2048 * 6 / 1e9, abs=1e-4)
-    assert found["plain_patches_per_second"] > 0
-    assert found["speedup_over_plain"] > 0
+    for other in ("plain", "bf16"):
+        assert found[f"{other}_patches_per_second"] > 0
+        assert found[f"speedup_over_{other}"] > 0
 
 
 def test_a_training_is_close_to_one_ten_times_as_long() -> None:

@@ -81,7 +81,8 @@ def test_only_what_chance_hardly_does_is_a_surprise() -> None:
     assert line is not None
     assert line.startswith("10 of 26 good test pictures are rejected")
     once = 1 / float(stats.betabinom(26, 1, 19).sf(9))
-    assert f"once in {once:,.0f} times" in line
+    assert f"at most once in {int(once):,} times" in line
+    assert "once in 1,000,000,000 times" in str(surprise(calibration(99, 99, 95), 5000, 5000))
     grouped = surprise(calibration(groups=3), 10, 26)
     assert grouped is not None
     assert grouped.endswith("of only 3 groups: calibrate on good pictures of more")

@@ -11,14 +11,17 @@ Beta(n + 1 - k, k) distribution (Vovk, ACML 2012), wide where n is small.
 from __future__ import annotations
 
 import math
+from typing import Any
 
-from scipy.special import betaincinv
+import numpy as np
+from scipy.special import betaincinv, gammaln
 
 from ssim_ae.errors import InputError
 from ssim_ae.runtime.record import Calibration
 
 CONFIDENCE = 0.95
 UNLIKELY = 0.01  # so many false rejects are not chance
+RAREST = 10**9  # rarer is told as once in so many times
 
 
 def conformal_rank(n: int, rate: float) -> tuple[int, float]:
@@ -40,11 +43,14 @@ def rate_at_most(n: int, rank: int, confidence: float = CONFIDENCE) -> float:
 def chance_of(rejected: int, good: int, n: int, rank: int) -> float:
     """Probability that at least so many of ``good`` further pictures exceed the rank-th of n
     scores, all of one kind: every order of the n + good scores is as likely."""
-    orders = sum(
-        math.comb(good - j + rank - 1, rank - 1) * math.comb(j + n - rank, n - rank)
-        for j in range(rejected, good + 1)
-    )
-    return orders / math.comb(n + good, n)
+
+    def log_choices(total: Any, chosen: Any) -> Any:
+        return gammaln(total + 1) - gammaln(chosen + 1) - gammaln(total - chosen + 1)
+
+    above = np.arange(rejected, good + 1)
+    below = good - above
+    orders = log_choices(below + rank - 1, rank - 1) + log_choices(above + n - rank, n - rank)
+    return min(1.0, float(np.exp(orders - log_choices(n + good, n)).sum()))
 
 
 def confident_rate(calibration: Calibration) -> float | None:
@@ -77,7 +83,8 @@ def surprise(calibration: Calibration, rejected: int, good: int) -> str | None:
     )
     if calibration.groups < calibration.pictures:
         return f"{line} of only {calibration.groups} groups: calibrate on good pictures of more"
+    once_in = int(1 / chance) if chance * RAREST > 1 else RAREST
     return (
-        f"{line}: by chance that happens once in {1 / chance:,.0f} times, so these pictures differ "
-        "from those: calibrate on good pictures of the line"
+        f"{line}: by chance that happens at most once in {once_in:,} times, so these pictures "
+        "differ from those: calibrate on good pictures of the line"
     )
