@@ -47,7 +47,7 @@ def test_what_is_exported_says_the_same_and_the_original_stays() -> None:
     assert all(torch.equal(after[name], value) for name, value in before.items())
 
 
-@pytest.mark.parametrize("preset", ["auto", "autoencoder"])
+@pytest.mark.parametrize("preset", ["auto", "autoencoder", "fast"])
 def test_the_short_way_and_the_exporters_own_give_equal_graphs(
     preset: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
