@@ -2,8 +2,8 @@
 
     SSIM_AE_DATA=<folder> python benchmarks/ablation.py [--set NAME] [--steps N] [--work DIR]
 
-Short trainings (400 steps, one seed) with fixed weights of the maps; writes
-benchmarks/results/ablation.json after each and does not repeat what is there.
+Short trainings (280 steps, one seed) from random weights, weighed as the preset of the set's kind
+does; writes benchmarks/results/ablation.json after each and does not repeat what is there.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +29,11 @@ from ssim_ae.config import Settings
 from ssim_ae.model import joint
 from ssim_ae.model.findings import Findings
 from ssim_ae.model.joint import JointNetwork
-from ssim_ae.training import objective
+from ssim_ae.training import loop, objective
 from ssim_ae.training import train as training
 
 RESULT = Path(__file__).parent / "results" / "ablation.json"
 KEPT = ("pixel_auroc", "aupro_30", "image_auroc")
-WEIGHED = [  # the same for all variants, whatever the presets say
-    {"kind": "head"},
-    {"kind": "gradient", "sigma": 3, "weight": 0.5},
-    {"kind": "band", "sigma": 2, "weight": 0.5},
-    {"kind": "rarity", "weight": 0.5},
-]
 FAINT = 1 / 8  # contrast of the low-contrast variants, about middle grey
 
 
@@ -73,39 +69,47 @@ def attached(settings: Settings) -> nn.Module:
     return Attached(settings.channels, settings.latent, settings.first_layer_channels)
 
 
-# name -> (changed settings, network, whether the more structured of two patches is taken, contrast)
-Variant = tuple[dict[str, Any], Callable[[Settings], nn.Module] | None, bool, float]
+@dataclass(frozen=True)
+class Variant:
+    """What is changed: settings, the network, which of two patches is taken (the more structured
+    one), whether the autoencoder's target is the picture without defects, the pictures' contrast,
+    the preset (None: that of the set's kind)."""
+
+    changes: dict[str, Any] = field(default_factory=dict)
+    network: Callable[[Settings], nn.Module] | None = None
+    structured: bool = True
+    denoising: bool = True
+    contrast: float = 1
+    preset: str | None = None
+
+
 VARIANTS: dict[str, Variant] = {
-    "default": ({}, None, True, 1),
-    "no batch normalisation": ({}, without_normalisation, True, 1),
-    "head's gradient into the decoder": ({}, attached, True, 1),
-    "bottleneck of 16 channels": ({"latent": 16}, None, True, 1),
-    "bottleneck of 256 channels": ({"latent": 256}, None, True, 1),
-    "learning rate 3e-4": ({"learning_rate": 3e-4}, None, True, 1),
-    "flips": (
-        {"augment.p_horizontal_flip": 0.5, "augment.p_vertical_flip": 0.5},
-        None,
-        True,
-        1,
+    "default": Variant(),
+    "no batch normalisation": Variant(network=without_normalisation),
+    "no denoising": Variant(denoising=False),
+    "head's gradient into the decoder": Variant(network=attached),
+    "bottleneck of 16 channels": Variant({"latent": 16}),
+    "bottleneck of 256 channels": Variant({"latent": 256}),
+    "learning rate 3e-4": Variant({"learning_rate": 3e-4}),
+    "flips": Variant({"augment.p_horizontal_flip": 0.5, "augment.p_vertical_flip": 0.5}),
+    "patches drawn evenly": Variant(structured=False),
+    "pretrained": Variant({"pretrained": True}),
+    "contrast 1/8": Variant(contrast=FAINT),
+    "contrast 1/8, pretrained": Variant({"pretrained": True}, contrast=FAINT),
+    "contrast 1/8, pretrained, stretched": Variant(
+        {"pretrained": True, "contrast": "auto"}, contrast=FAINT
     ),
-    "patches drawn evenly": ({}, None, False, 1),
-    "contrast 1/8": ({}, None, True, FAINT),
-    "contrast 1/8, pretrained": ({"pretrained": True}, None, True, FAINT),
-    "contrast 1/8, pretrained, stretched": (
-        {"pretrained": True, "contrast": "auto"},
-        None,
-        True,
-        FAINT,
+    "contrast 1/8, the reference network": Variant(contrast=FAINT, preset="autoencoder"),
+    "contrast 1/8, the reference network and start": Variant(
+        {"batch_size": 32, "device": "cpu"}, contrast=FAINT, preset="reference-texture"
     ),
-    "contrast 1/8, the reference network": ({"preset": "autoencoder"}, None, True, FAINT),
-    "contrast 1/8, the reference network and start": ({"preset": "reference"}, None, True, FAINT),
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--set", action="append", choices=SETS)
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=280)
     parser.add_argument("--work", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--result", type=Path, default=RESULT)
     arguments = parser.parse_args()
@@ -115,38 +119,47 @@ def main() -> None:
         done = result.setdefault("sets", {}).setdefault(name, {})
         for variant in VARIANTS:
             if variant not in done:
-                done[variant] = measure(name, variant, arguments.steps, data, arguments.work)
+                done[variant] = measure(
+                    name, VARIANTS[variant], arguments.steps, data, arguments.work
+                )
                 print(name, variant, done[variant], flush=True)
                 save_result(result, arguments.result)
 
 
-def measure(name: str, variant: str, steps: int, data: Path, work: Path) -> dict[str, Any]:
-    changes, network, structured, contrast = VARIANTS[variant]
+def measure(name: str, variant: Variant, steps: int, data: Path, work: Path) -> dict[str, Any]:
     folder, options = SETS[name]
     dataset = data / folder
-    if contrast != 1:
-        dataset = with_contrast(dataset, work / f"{name}_faint", contrast)
-    changes = {"steps": steps, **changes}
-    if "preset" not in changes:  # each part by itself: from random weights, nothing stretched
-        changes = {"pretrained": False, "contrast": "as-is", "residual.terms": WEIGHED, **changes}
+    if variant.contrast != 1:
+        dataset = with_contrast(dataset, work / f"{name}_faint", variant.contrast)
+    changes = {"steps": steps}
+    preset = variant.preset or ("texture" if options else "object")
+    if variant.preset is None:  # each part by itself: from random weights, nothing stretched
+        changes |= {"pretrained": False, "contrast": "as-is"}
+    changes |= variant.changes
     if options:
         changes["group"] = options[1]
-    preset = {"autoencoder": "autoencoder", "reference": "reference-texture"}.get(
-        changes.pop("preset", ""), "object"
-    )
-    if preset == "reference-texture":
-        changes |= {"batch_size": 32, "device": "cpu"}
-    kept = training.new_network, objective._more_structured, training.collapse
-    training.collapse = lambda report: None  # a variant that collapses is shown as it is
-    training.new_network = network or kept[0]
-    objective._more_structured = kept[1] if structured else lambda pairs: pairs.chunk(2)[0]
-    try:
-        run = training.train(dataset, preset, changes=changes, output=work / "run", overwrite=True)
-    finally:
-        training.new_network, objective._more_structured, training.collapse = kept
+    run_folder = work / f"{name}_run"
+    with replaced(variant):
+        run = training.train(dataset, preset, changes=changes, output=run_folder, overwrite=True)
     metrics = evaluate(run, dataset).metrics
     report = {k: round(run.report[k], 4) for k in ("held_out_loss", "contrast")}
     return {**report, **{k: metrics[k] for k in KEPT}, "seconds": run.report["seconds"]}
+
+
+@contextmanager
+def replaced(variant: Variant) -> Iterator[None]:
+    """The package with what the variant changes beyond settings."""
+    kept = training.new_network, objective._more_structured, training.collapse, loop.loss_of
+    training.collapse = lambda report: None  # a variant that collapses is shown as it is
+    training.new_network = variant.network or kept[0]
+    if not variant.structured:
+        objective._more_structured = lambda pairs: pairs.chunk(2)[0]
+    if not variant.denoising:
+        loop.loss_of = lambda found, batch: kept[3](found, batch._replace(clean=batch.shown))
+    try:
+        yield
+    finally:
+        training.new_network, objective._more_structured, training.collapse, loop.loss_of = kept
 
 
 def with_contrast(dataset: Path, output: Path, contrast: float) -> Path:

@@ -6,9 +6,9 @@
 RUN is a trained run of the preset `autoencoder` (256x256 pictures, stride 32), DATASET its dataset
 with test pictures. All engines run in turn, medians of seven rounds, with a short rest before each,
 since an engine's idle threads keep a core busy for a while. Writes and prints one object: latency
-and throughput of a picture and of a strip for torch eager, ONNX Runtime and OpenVINO; how far their
-maps differ; what of the time is not the network's; a table of strides and of blend=features; int8;
-a folder of 1,000 pictures against the engine alone.
+and throughput of a picture and of a strip for torch eager (also with the network of plain.py), ONNX
+Runtime and OpenVINO; how far their maps differ; what of the time is not the network's; a table of
+strides and of blend=features; int8; a folder of 1,000 pictures against the engine alone.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import numpy as np
 import torch
 
 from machine import load_result, save_result, sgemm_gflops
+from plain import plain_network
 from ssim_ae import evaluate
 from ssim_ae.data.layouts import test_pictures, training_pictures
 from ssim_ae.deploy.onnx import graph_bytes
@@ -97,6 +98,14 @@ def network_of(run: Path, record: Record) -> Autoencoder:
     return network
 
 
+def plain_network_of(run: Path, record: Record) -> torch.nn.Module:
+    """The same weights in the network as one would write it without thinking of speed."""
+    s = record.settings
+    plain = plain_network(s.tile, s.channels, s.latent, s.first_layer_channels).eval()
+    plain.load_state_dict(network_of(run, record).state_dict())
+    return plain
+
+
 def in_turn(work: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
     """Median milliseconds of each, taken in turn, each after a rest and an unmeasured call."""
     seconds: dict[str, list[float]] = {name: [] for name in work}
@@ -118,6 +127,8 @@ def latency(run: Path, picture: np.ndarray, batch: int) -> dict[str, Any]:
     last = inspector_of(
         network_of(run, record).to(memory_format=torch.channels_last), record.settings
     )
+    plain = inspector_of(network_of(run, record), record.settings)
+    plain.network.network = plain_network_of(run, record)
     one, several = picture[None], np.repeat(picture[None], batch, axis=0)
 
     def torch_call(inspector: torch.nn.Module) -> Callable[[np.ndarray], np.ndarray]:
@@ -127,7 +138,11 @@ def latency(run: Path, picture: np.ndarray, batch: int) -> dict[str, Any]:
 
         return call
 
-    calls = {"torch_eager": torch_call(eager), "torch_channels_last": torch_call(last)}
+    calls = {
+        "torch_plain": torch_call(plain),
+        "torch_eager": torch_call(eager),
+        "torch_channels_last": torch_call(last),
+    }
     for name in ENGINES:
         engine = Detector.load(run, name).engine
         calls[name] = lambda batch, engine=engine: engine.run(batch)[0]
@@ -141,8 +156,11 @@ def latency(run: Path, picture: np.ndarray, batch: int) -> dict[str, Any]:
         "size": list(picture.shape[:2]),
         "sgemm_gflops": round(sgemm_gflops(), 1),
         "ms": ms,
-        "times_faster_than_torch_eager": {
-            n: round(ms["torch_eager"] / t, 2) for n, t in ms.items()
+        **{
+            f"times_faster_than_{yardstick}": {
+                n: round(ms[yardstick] / t, 2) for n, t in ms.items()
+            }
+            for yardstick in ("torch_plain", "torch_eager")
         },
         "pictures_per_second": {n: round(1e3 * batch / t, 1) for n, t in batch_ms.items()},
         "largest_difference_of_the_map": difference,

@@ -12,11 +12,15 @@ import pytest
 import torch
 
 import ablation
+import inspect_latency
 import quality
 import start_and_memory
 import time_to_quality
 import train_step
 from ssim_ae.data.synthetic import make_dataset
+from ssim_ae.model.findings import Findings
+from ssim_ae.model.ssim import ssim_loss
+from ssim_ae.training import loop, objective
 from ssim_ae.training.choose import GRID
 from tables import DOCUMENTS, with_tables
 
@@ -103,6 +107,20 @@ def test_the_memory_of_a_command_is_its_own() -> None:
     assert 180 < large - small < 220
 
 
+def test_engines_and_the_plain_network_find_the_same(
+    run: Path, fabric: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspect_latency, "REST", 0.0)
+    picture = inspect_latency.first_picture(run, fabric)
+    found = inspect_latency.latency(run, picture, 2)
+    assert set(found["ms"]) == {
+        "torch_plain", "torch_eager", "torch_channels_last", "onnxruntime", "openvino"
+    }  # fmt: skip
+    assert max(found["largest_difference_of_the_map"].values()) < 1e-4
+    for yardstick in ("torch_plain", "torch_eager"):
+        assert found[f"times_faster_than_{yardstick}"][yardstick] == 1
+
+
 def test_quality_ranks_what_was_shipped(tmp_path: Path) -> None:
     make_dataset(tmp_path / "set", train=30, good=3, per_defect=1, size=(160, 160))
     tiny = ["first_layer_channels=4", "latent=8", "steps=8", "batch_size=4", "resize=none"]
@@ -126,3 +144,19 @@ def test_an_attached_head_changes_the_decoder_s_gradient_alone() -> None:
     attached = ablation.Attached(1, 4, 2).train()
     attached(torch.rand(2, 1, 64, 64)).logit.sum().backward()
     assert all(p.grad is not None for p in attached.decode.parameters())
+
+
+def test_without_denoising_the_target_is_what_is_shown() -> None:
+    torch.manual_seed(0)
+    shown, clean, label = (
+        torch.rand(2, 1, 64, 64),
+        torch.rand(2, 1, 64, 64),
+        torch.zeros(2, 1, 64, 64),
+    )
+    found = Findings(shown, torch.full((2, 1, 32, 32), -20.0))
+    batch = objective.Batch(shown, clean, label)
+    usual = float(loop.loss_of(found, batch))
+    with ablation.replaced(ablation.VARIANTS["no denoising"]):
+        against_shown = float(loop.loss_of(found, batch))
+    assert usual - against_shown == pytest.approx(float(ssim_loss(shown, clean)), abs=1e-5)
+    assert float(loop.loss_of(found, batch)) == usual
