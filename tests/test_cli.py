@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from PIL import Image
 
 from ssim_ae import Detector
 from ssim_ae.data.synthetic import make_dataset
+from ssim_ae.evaluation import evaluate as evaluation
 from tests.conftest import TINY
 
 pytestmark = pytest.mark.e2e
@@ -226,6 +228,7 @@ def test_other_bad_input(run: Path, fabric: Path, tmp_path: Path) -> None:
     refused("evaluate", run, tmp_path, says="no test folder")
     refused("calibrate", run, fabric, "--false-reject-rate", "2", says="false-reject rate is 2")
     refused("calibrate", run, tmp_path / "none", says="does not exist")
+    refused("benchmark", run, "--size", "-5", "64", says="size is -5 64")
     assert "No such option" in ssim_ae("inspect", run, good, "--outptu", "x", code=2).stderr
 
 
@@ -293,6 +296,61 @@ def test_the_demo_makes_its_pictures_and_reports(tmp_path: Path) -> None:
     assert json.loads((run / "training.json").read_text())["steps"] == 2  # the last one counts
     (tmp_path / "other").mkdir()
     refused("demo", "--output", tmp_path / "other", says="was not made by the demo")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux alone")
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
+def test_a_name_that_is_no_text_is_one_picture_of_many(
+    kind: str, run: Path, fabric: Path, tmp_path: Path
+) -> None:
+    good = fabric / "test" / "good" / "000.png"
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name in (b"a.png", b"tr\xe4ger.png", b"z.png"):
+        shutil.copy(good, folder / os.fsdecode(name))
+    (folder / os.fsdecode(b"\xe4.png")).write_bytes(b"no picture")
+    strict = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run(
+        [sys.executable, "-m", "ssim_ae", "inspect", run, folder, "--output", tmp_path / "out",
+         "--format", kind], capture_output=True, text=True, env=strict,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr  # for the one that is no picture
+    assert "Traceback" not in done.stderr
+    assert "tr\\xe4ger.png" in done.stdout
+    assert "e4.png: cannot be decoded" in done.stderr
+    table = tmp_path / "out" / f"results.{kind}"
+    rows = (
+        pq.read_table(table).to_pylist() if kind == "parquet"
+        else list(csv.DictReader(table.open())) if kind == "csv"
+        else [json.loads(line) for line in table.read_text().splitlines()]
+    )  # fmt: skip
+    assert [Path(row["source"]).name for row in rows] == ["a.png", "tr\\xe4ger.png", "z.png"]
+
+
+def test_the_control_is_left_out_where_it_would_not_fit(
+    run: Path, fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "IN_ONE_PASS", 160 * 176 - 1)
+    metrics = evaluation.evaluate(run, fabric, tmp_path).metrics
+    assert metrics["baselines"]["no_model"] is None
+    assert "no figures of the control without a model" in metrics["notes"][0]
+    assert "176x160" in metrics["notes"][0]
+
+
+def test_copies_of_pictures_are_left_out(run: Path, fabric: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for number, file in enumerate(sorted((fabric / "test" / "good").iterdir())):
+        shutil.copy(file, data / file.name)
+        shutil.copy(file, data / f"copy_{number}.png")
+    shutil.copytree(run, tmp_path / "run")
+    done = ssim_ae("calibrate", tmp_path / "run", data)
+    assert "4 of 8 pictures are copies of others and are left out" in done.stderr
+    assert "(from 4 held-out ones)" in done.stdout
+    done = ssim_ae("train", data, *SMALL, "--set", "steps=1", "--output", tmp_path / "r")
+    assert "4 of 8 pictures are copies" in done.stderr
+    split = json.loads((tmp_path / "r" / "split.json").read_text())
+    assert sum(len(part) for part in split.values()) == 4
 
 
 def test_good_pictures_from_elsewhere_are_told(run: Path, fabric: Path, tmp_path: Path) -> None:

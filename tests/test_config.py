@@ -100,6 +100,12 @@ def test_unknown_keys_name_the_nearest(tmp_path: Path) -> None:
         load_settings("textur")
 
 
+@pytest.mark.parametrize("stride", ["abc", None])
+def test_a_stride_that_is_no_number_is_told(tmp_path: Path, stride: str | None) -> None:
+    with pytest.raises(SettingsError, match="stride is"):
+        load_settings(file=zoo_file(tmp_path, im_resize=150, stride=stride))
+
+
 def test_all_errors_at_once() -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings(

@@ -70,6 +70,8 @@ def test_a_promise_says_how_sure_it_is() -> None:
         "at most 5.0% of good pictures rejected on average (from 19 held-out ones), "
         "with 95% confidence at most 14.6%"
     )
+    rare = calibration(2499, 2499, 2499).model_copy(update={"promised_false_reject_rate": 0.0004})
+    assert promise(rare).startswith("at most 0.04% of good pictures rejected on average")
     # pictures of one strip are no independent witnesses
     assert "confidence" not in promise(calibration(groups=3))
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from ssim_ae.data import images
-from ssim_ae.data.images import Preparation, read_mask, read_picture
+from ssim_ae.data.images import Preparation, read_mask, read_picture, size_of
 from ssim_ae.errors import PictureError
 
 RAMP = (np.arange(40 * 30) % 251).reshape(30, 40).astype(np.uint8)
@@ -57,6 +57,25 @@ def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     exif[0x0112] = 6  # turn clockwise by 90 degrees
     file = save(tmp_path, Image.fromarray(RAMP), exif=exif)
     assert np.array_equal(read_picture(file, "grey"), np.rot90(RAMP, -1))
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"compression": "tiff_lzw"}, {"compression": "tiff_deflate"}],
+    ids=["plain", "lzw", "deflate"],
+)
+@pytest.mark.parametrize("deep", [False, True], ids=["8 bit", "16 bit"])
+def test_turned_tiffs_are_turned_once(
+    tmp_path: Path, orientation: int, options: dict[str, str], deep: bool
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    values = RAMP.astype(np.uint16) * 257 if deep else RAMP
+    file = save(tmp_path, Image.fromarray(values), "turned.tiff", exif=exif, **options)
+    upright = np.rot90(RAMP, {3: 2, 6: -1, 8: 1}[orientation])
+    assert np.array_equal(read_picture(file, "grey"), upright)
+    assert size_of(file) == upright.shape
 
 
 @pytest.mark.parametrize("name", ["cut.png", "cut.jpg", "cut.tiff"])
@@ -135,6 +154,22 @@ def test_masks_follow_the_picture_and_none_vanishes() -> None:
     assert geometry.mask_to_working(speck)[45, 1]
     with pytest.raises(ValueError, match="mask"):
         geometry.mask_to_working(mask[:50])
+
+
+@pytest.mark.parametrize(("shape", "resize", "crop"), [((96, 64), 16, None), ((60, 90), 20, 16)])
+def test_every_speck_keeps_a_pixel_where_it_lies(
+    shape: tuple[int, int], resize: int, crop: int | None
+) -> None:
+    _, geometry = Preparation("grey", resize, crop).apply(np.zeros(shape, np.uint8))
+    top, left, h, w = geometry.crop
+    factor = shape[0] / geometry.scaled[0]
+    for row, column in np.random.default_rng(0).integers(0, shape, (60, 2)):
+        speck = np.zeros(shape, bool)
+        speck[row, column] = True
+        found = np.argwhere(geometry.mask_to_working(speck)).tolist()
+        there = int((row + 0.5) / factor) - top, int((column + 0.5) / factor) - left
+        inside = 0 <= there[0] < h and 0 <= there[1] < w
+        assert found == ([list(there)] if inside else [])
 
 
 def test_masks_count_every_value_but_zero(tmp_path: Path) -> None:

@@ -35,6 +35,15 @@ def test_woven(tmp_path: Path) -> None:
     assert [p.defect for p in found] == ["defective"] * 6 + ["good"] * 2
 
 
+def test_a_mask_of_no_picture_is_told(tmp_path: Path) -> None:
+    touch(tmp_path, "test/0.png", "test/1.png", "ground_truth/defective/0.PNG")
+    touch(tmp_path, "ground_truth/defective/._0.png")
+    assert [p.defect for p in read_test(tmp_path)] == ["defective", "good"]
+    touch(tmp_path, "ground_truth/defective/1_gt.png")
+    with pytest.raises(InputError, match=r"1_gt\.png: is no test picture's mask"):
+        read_test(tmp_path)
+
+
 def test_btad_ad2_and_loco_names(tmp_path: Path) -> None:
     btad, ad2, loco = tmp_path / "btad", tmp_path / "ad2", tmp_path / "loco"
     touch(btad, "train/ok/0.bmp", "test/ok/1.bmp", "test/ko/2.bmp", "ground_truth/ko/2.png")

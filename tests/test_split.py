@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from ssim_ae.data.split import group_names, hold_out
+from ssim_ae.data.split import distinct, group_names, hold_out
 from ssim_ae.errors import InputError
 
 
@@ -52,6 +52,21 @@ def test_pictures_seen_before_are_not_held_out() -> None:
     assert seen.isdisjoint(out)
     with pytest.raises(InputError, match="never trained on"):
         hold_out(names, 0.2, 0.05, ["a"] * 30 + ["b"] * 30, seed=0, seen=set(names))
+
+
+def test_copies_are_left_out() -> None:
+    names = files(4)
+    kept, notes = distinct(dict(zip(names, ["a", "b", "a", "a"], strict=True)))
+    assert kept == names[:2]
+    assert notes == [
+        "2 of 4 pictures are copies of others and are left out (00_2.png of 00_0.png, ...)"
+    ]
+    assert distinct(dict(zip(names, "abcd", strict=True))) == (names, [])
+
+
+def test_a_pattern_that_matches_without_its_group() -> None:
+    with pytest.raises(InputError, match=r"b1\.png: does not match the group pattern"):
+        group_names([Path("a1.png"), Path("b1.png")], r"a(\d)|b\d")
 
 
 def test_group_patterns() -> None:

@@ -64,6 +64,19 @@ def test_scales_are_percentiles_of_training_residuals(tmp_path: Path) -> None:
     assert found.terms[1].kind == "l1"
 
 
+def test_residuals_the_zoo_has_not_take_their_percentile(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 40), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "0.png")
+    store = PictureStore([tmp_path / "0.png"], Preparation("grey", None, None), 16, 1 << 30)
+    settings = ResidualSettings.model_validate({"terms": [{"kind": "gradient", "sigma": 3}]})
+    inspector = Inspector(MedianGrey(), Residual(settings))
+    found = zoo_scales(inspector, settings, ZooSettings(percent=75), store)
+    picture = Inspector.picture(store.picture(0))
+    (residual,) = inspector.residual.terms(picture, inspector.find(picture))
+    expected = np.quantile(residual.numpy(), 0.75)
+    assert found.terms[0].scale == pytest.approx(expected, rel=5e-3)
+
+
 def test_numbers() -> None:
     tally = PixelTally()
     tally.add(np.array([[1, 1, 0, 0]], bool), np.array([[1, 0, 1, 0]], bool))

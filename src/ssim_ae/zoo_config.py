@@ -99,7 +99,9 @@ def translate(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str], lis
     resize = flat.get("im_resize", 256)
     margin = resize - crop if isinstance(resize, int) and isinstance(crop, int) else 0
     # as the zoo: a margin smaller than a stride is cropped off for inspection, not tiled
-    ours["centre_crop"] = crop if 0 < margin < flat.get("stride", 32) else None
+    stride = flat.get("stride", 32)
+    small = isinstance(stride, int) and 0 < margin < stride  # what is no number is told later
+    ours["centre_crop"] = crop if small else None
     ours["color"] = "grey" if flat.get("grayscale", False) else "rgb"
     if flat.get("do_aug") is False:
         for name in ("p_rotate", "p_horizontal_flip", "p_vertical_flip"):

@@ -9,13 +9,16 @@ no agreed range and are refused, as are files over the pixel limit and truncated
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from ssim_ae.errors import PictureError
 
@@ -58,13 +61,17 @@ def read_mask(file: Path) -> NDArray[np.bool_]:
 
 def size_of(file: Path) -> tuple[int, int]:
     """(height, width) by the file's header, upright as ``read_picture`` turns it."""
-    with _decoding(file), Image.open(file, formats=FORMATS) as image:
+    with _decoding(file), file.open("rb") as stream, Image.open(stream, formats=FORMATS) as image:
+        width, height = image.size
+        if isinstance(image, TiffImageFile):  # Pillow 12.1 and later turn this size, but no other's
+            width, height = image.tag_v2[IMAGEWIDTH], image.tag_v2[IMAGELENGTH]
         lies = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
-        return (image.width, image.height) if lies else (image.height, image.width)
+        return (width, height) if lies else (height, width)
 
 
 def _open(file: Path) -> Image.Image:
-    with Image.open(file, formats=FORMATS) as image:
+    # not by its name: Pillow would map an uncompressed TIFF into memory, a turned one wrongly
+    with file.open("rb") as stream, Image.open(stream, formats=FORMATS) as image:
         if image.width * image.height > PIXEL_LIMIT:
             raise PictureError(
                 f"{file}: {image.width}x{image.height} pixels are over the limit of "
@@ -87,6 +94,11 @@ def _decoding(name: object) -> Iterator[None]:
         raise PictureError(f"{name}: may not be read: change its permissions") from None
     except MemoryError:
         raise PictureError(f"{name}: does not fit in memory: cut it into pieces") from None
+    except UnidentifiedImageError:
+        raise PictureError(
+            f"{name}: cannot be decoded (no picture in {', '.join(FORMATS)}): save it again or "
+            "remove it"
+        ) from None
     except Exception as error:  # Pillow's decoders raise nearly every type on hostile files
         reason = str(error).replace(str(name), "").strip() or type(error).__name__
         raise PictureError(
@@ -250,20 +262,39 @@ class Geometry:
             return mask[top : top + h, left : left + w]
         from scipy import ndimage
 
-        labels, count = ndimage.label(mask, structure=np.ones((3, 3), int))
-        result = self._share(mask) >= 0.5
-        for region in range(1, count + 1):
-            share = self._share(labels == region)
+        labels, _ = ndimage.label(mask, structure=np.ones((3, 3), int))
+        whole = self._share(mask, True, (0, 0, *self.scaled)) >= 0.5
+        result = whole[top : top + h, left : left + w]
+        for region, place in enumerate(ndimage.find_objects(labels), 1):
+            y0, y1 = _covered(place[0], self.original[0], self.scaled[0], top, h)
+            x0, x1 = _covered(place[1], self.original[1], self.scaled[1], left, w)
+            if y0 >= y1 or x0 >= x1:  # cut off
+                continue
+            share = self._share(labels, region, (y0, x0, y1, x1))
             if share.any() and not (share >= 0.5).any():
-                result |= share >= share.max()
+                result[y0 - top : y1 - top, x0 - left : x1 - left] |= share >= share.max()
         return np.asarray(result)
 
-    def _share(self, mask: NDArray[np.bool_]) -> Map:
-        """How much of each pixel at working size a mask covers."""
-        top, left, h, w = self.crop
-        image = Image.fromarray(mask.astype(np.float32))
-        share = image.resize((self.scaled[1], self.scaled[0]), Image.Resampling.BOX)
-        return np.asarray(share)[top : top + h, left : left + w]
+    def _share(self, labels: NDArray[Any], region: int, window: tuple[int, int, int, int]) -> Map:
+        """How much of each scaled pixel of a window (top, left, bottom, right) a region covers."""
+        factors = (self.original[0] / self.scaled[0], self.original[1] / self.scaled[1]) * 2
+        top, left, bottom, right = (n * f for n, f in zip(window, factors, strict=True))
+        y, x = int(top), int(left)
+        part = labels[y : math.ceil(bottom), x : math.ceil(right)] == region
+        size = (window[3] - window[1], window[2] - window[0])
+        box = (
+            left - x, top - y,
+            min(right - x, part.shape[1]), min(bottom - y, part.shape[0]),
+        )  # fmt: skip
+        image = Image.fromarray(part.astype(np.float32))
+        return np.array(image.resize(size, Image.Resampling.BOX, box))
+
+
+def _covered(extent: slice, original: int, scaled: int, start: int, length: int) -> tuple[int, int]:
+    """First scaled pixel and end of those that an extent of original ones covers, in the crop."""
+    first = extent.start * scaled // original
+    end = -(-extent.stop * scaled // original)
+    return max(first, start), min(end, start + length)
 
 
 def _filter(old: tuple[int, int], new: tuple[int, int]) -> Image.Resampling:

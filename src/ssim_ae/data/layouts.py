@@ -139,6 +139,14 @@ def _woven(files: list[Path], truth: Path) -> list[TestPicture]:
     for file in files:
         found = _masks_of(file, masks)
         pictures.append(TestPicture(file, "defective" if found else "good", found))
+    used = {mask for picture in pictures for mask in picture.masks}
+    used |= {mask.parent for mask in used}
+    for mask in sorted(m for m in masks.iterdir() if not m.name.startswith(".")):
+        if mask not in used and (mask.is_dir() or mask.suffix.lower() in SUFFIXES):
+            raise InputError(
+                f"{mask}: is no test picture's mask, and a picture without a mask counts as good: "
+                f"name it like the picture in {files[0].parent}, or remove it"
+            )
     return sorted(pictures, key=lambda p: (p.defect, p.file.name))
 
 
@@ -163,7 +171,8 @@ def _mvtec(test: Path, truth: Path) -> list[TestPicture]:
 def _masks_of(file: Path, folder: Path) -> tuple[Path, ...]:
     for suffix in (".png", ".bmp", ".tif", ".tiff", file.suffix):
         for stem in (f"{file.stem}_mask", file.stem):
-            if (mask := folder / f"{stem}{suffix}").is_file():
-                return (mask,)
+            for name in (f"{stem}{suffix}", f"{stem}{suffix.upper()}"):
+                if (mask := folder / name).is_file():
+                    return (mask,)
     several = folder / file.stem
     return tuple(pictures_in(several)) if several.is_dir() else ()

@@ -4,12 +4,32 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ssim_ae.errors import InputError
+
+
+def distinct(fingerprints: Mapping[Path, str]) -> tuple[list[Path], list[str]]:
+    """Files without those that are another one's copy, byte for byte, and a line about these.
+
+    A copy on the other side of the split would be a held-out picture that was trained on.
+    """
+    first: dict[str, Path] = {}
+    for file, fingerprint in fingerprints.items():
+        first.setdefault(fingerprint, file)
+    kept = list(first.values())
+    copies = [f for f in fingerprints if f != first[fingerprints[f]]]
+    if not copies:
+        return kept, []
+    original = first[fingerprints[copies[0]]]
+    return kept, [
+        f"{len(copies)} of {len(fingerprints)} pictures are copies of others and are left out "
+        f"({copies[0].name} of {original.name}, ...)"
+    ]
 
 
 def group_names(files: Sequence[Path], pattern: str | None) -> list[str]:
@@ -30,9 +50,10 @@ def group_names(files: Sequence[Path], pattern: str | None) -> list[str]:
     names = []
     for file in files:
         match = expression.search(file.name)
-        if match is None:
+        name = match and match.group(1 if expression.groups else 0)
+        if name is None:  # also where another alternative of the pattern matched
             raise InputError(f"{file}: does not match the group pattern {pattern!r}: correct it")
-        names.append(match.group(1 if expression.groups else 0))
+        names.append(name)
     return names
 
 
@@ -55,7 +76,7 @@ def hold_out(
     wanted = min(max(1, needed), most)
     names = sorted(set(groups))
     order = np.random.default_rng(seed).permutation(len(names))
-    sizes = {name: sum(g == name for g in groups) for name in names}
+    sizes = Counter(groups)
     stale = {g for f, g in zip(files, groups, strict=True) if f in seen}
     chosen: set[str] = set()
     count = 0

@@ -61,14 +61,21 @@ def confident_rate(calibration: Calibration) -> float | None:
     return rate_at_most(calibration.pictures, calibration.rank)
 
 
+def percent(rate: float) -> str:
+    """5.0%, and 0.04% rather than 0.0%."""
+    return f"{rate:.1%}" if rate >= 0.001 else f"{100 * rate:.1g}%"
+
+
 def promise(calibration: Calibration) -> str:
     """One line of what the threshold promises and how sure that is."""
     line = (
-        f"at most {calibration.promised_false_reject_rate:.1%} of good pictures rejected on "
+        f"at most {percent(calibration.promised_false_reject_rate)} of good pictures rejected on "
         f"average (from {calibration.pictures} held-out ones)"
     )
     sure = confident_rate(calibration)
-    return line if sure is None else f"{line}, with {CONFIDENCE:.0%} confidence at most {sure:.1%}"
+    if sure is None:
+        return line
+    return f"{line}, with {CONFIDENCE:.0%} confidence at most {percent(sure)}"
 
 
 def surprise(calibration: Calibration, rejected: int, good: int) -> str | None:
@@ -78,7 +85,7 @@ def surprise(calibration: Calibration, rejected: int, good: int) -> str | None:
         return None
     line = (
         f"{rejected} of {good} good test pictures are rejected, where at most "
-        f"{calibration.promised_false_reject_rate:.1%} were promised on average from "
+        f"{percent(calibration.promised_false_reject_rate)} were promised on average from "
         f"{calibration.pictures} held-out ones"
     )
     if calibration.groups < calibration.pictures:

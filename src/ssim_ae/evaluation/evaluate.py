@@ -30,6 +30,7 @@ from ssim_ae.runtime.record import picture_fingerprint
 from ssim_ae.runtime.writers import tiff_bytes
 
 CONTROL = "no_model.onnx"
+IN_ONE_PASS = 1 << 24  # pixels that the control takes at most, at 41 bytes each (grey)
 
 
 @dataclass
@@ -118,6 +119,12 @@ def evaluate(
             predicted = zoo_mask(anomaly_map, 1.0, working, zoo)
             tally.zoo_pixels.add(predicted, truth)
             tally.zoo_rejects.append(bool(predicted.any()))
+        if control is not None and working.shape[0] * working.shape[1] > IN_ONE_PASS:
+            notes.append(
+                f"no figures of the control without a model: {test.file} is "
+                f"{working.shape[1]}x{working.shape[0]}, too large for its one pass"
+            )
+            control = None
         if control is not None:
             # in one pass: its median is the whole picture's, which blocks would not see
             control_maps, control_scores = control.engine.run(working[None])

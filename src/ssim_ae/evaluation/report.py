@@ -50,7 +50,7 @@ def write_report(evaluation: Evaluation, detector: Detector, dataset: Path) -> N
             height=HEIGHT,
         )
     )
-    write_atomically(evaluation.folder / "report.html", page.encode())
+    write_atomically(evaluation.folder / "report.html", page.encode(errors="backslashreplace"))
 
 
 def _table(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:

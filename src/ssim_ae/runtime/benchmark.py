@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ssim_ae.errors import SsimAeError
+from ssim_ae.errors import InputError, SsimAeError
 from ssim_ae.runtime.detector import Detector
 from ssim_ae.runtime.engines import ENGINES, OF_SUFFIX
 
@@ -33,6 +33,8 @@ def benchmark(run: str | Path, size: tuple[int, int] | None = None) -> dict[str,
     s = first.record.settings
     side = s.centre_crop or s.resize or 2 * s.tile
     height, width = size or (side, side)
+    if min(height, width) < 1:
+        raise InputError(f"size is {height} {width}: give height and width in pixels")
     color = () if s.color == "grey" else (3,)
     batch = np.random.default_rng(0).integers(
         0, 256, (PICTURES, height, width, *color), dtype=np.uint8

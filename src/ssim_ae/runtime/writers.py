@@ -31,9 +31,12 @@ Write = Callable[[dict[str, Any]], None]
 
 
 def row(inspection: Inspection) -> dict[str, Any]:
-    """One inspection as plain values; regions in pixels of the original picture."""
+    """One inspection as plain values; regions in pixels of the original picture.
+
+    Bytes of a file name that are no text, as another system's umlauts, are written as ``\\xe4``.
+    """
     return {
-        "source": inspection.source,
+        "source": os.fsencode(inspection.source).decode(errors="backslashreplace"),
         "verdict": "defective" if inspection.is_defective else "good",
         "score": inspection.score,
         "threshold": inspection.thresholds.score,

@@ -10,7 +10,7 @@ import numpy as np
 
 from ssim_ae import value_bins
 from ssim_ae.data.layouts import training_pictures
-from ssim_ae.data.split import group_names
+from ssim_ae.data.split import distinct, group_names
 from ssim_ae.errors import InputError
 from ssim_ae.evaluation.conformal import conformal_rank
 from ssim_ae.files import require_writable
@@ -103,16 +103,15 @@ def calibrate(
             f"{detector.file}: an exported detector keeps its thresholds: calibrate the run and "
             "export it again"
         )
-    files = training_pictures(Path(dataset))
-    seen = detector.record.seen
-    fresh = [f for f in files if picture_fingerprint(f) not in seen]
+    fingerprints = {f: picture_fingerprint(f) for f in training_pictures(Path(dataset))}
+    files, notes = distinct(fingerprints)
+    fresh = [f for f in files if fingerprints[f] not in detector.record.seen]
     if not fresh:
         raise InputError(
             f"{dataset}: the detector was trained on all {len(files)} pictures there: calibrate "
             "on good pictures that it has not seen"
         )
     require_writable(detector.file.parent)
-    notes = []
     if group is not None:
         groups = group_names(fresh, group)
     else:  # these pictures may be named unlike those trained on

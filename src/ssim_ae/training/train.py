@@ -22,7 +22,7 @@ from ssim_ae.data.images import Preparation, coloured
 from ssim_ae.data.layouts import training_pictures
 from ssim_ae.data.patches import draw_patches
 from ssim_ae.data.picture_store import PictureStore
-from ssim_ae.data.split import group_names, hold_out
+from ssim_ae.data.split import distinct, group_names, hold_out
 from ssim_ae.errors import InputError, PictureError
 from ssim_ae.files import require_writable, write_atomically
 from ssim_ae.runtime.detector import Detector
@@ -104,18 +104,21 @@ def train(
         _require_free(run, overwrite)
     if settings.residual.has("features"):
         imagenet_weights()  # missing or damaged is found now, not after the training
-    files = training_pictures(dataset)
+    fingerprints = {f: picture_fingerprint(f) for f in training_pictures(dataset)}
+    files, notes = distinct(fingerprints)
+    for note in notes:
+        on_note(note)
     groups = group_names(files, settings.group)
     started: dict[str, Any] = json.loads((run / SPLIT).read_text()) if resume else {}
     before = set(started.get(BEFORE, ())) or _trained_by(init_from)
-    seen = {f for f in files if before and picture_fingerprint(f) in before}
+    seen = {f for f in files if fingerprints[f] in before}
     train_files, held_files = hold_out(
         files, settings.held_out, settings.false_reject_rate, groups, settings.seed, seen
     )
     parts = {"train": train_files, "held_out": held_files}
     if settings.network == "joint":  # a third part says what good maps are like
         parts["train"], parts["chosen_on"] = third_part(train_files, settings, seen)
-    split = {name: {f.name: picture_fingerprint(f) for f in part} for name, part in parts.items()}
+    split = {name: {f.name: fingerprints[f] for f in part} for name, part in parts.items()}
     if resume and split != {name: part for name, part in started.items() if name != BEFORE}:
         raise InputError(
             f"{dataset}: its pictures are not those that {run} was started with ({SPLIT} there "

@@ -19,8 +19,9 @@ def zoo_scales(
 ) -> ResidualSettings:
     """The residual with each term divided by the zoo's threshold for it.
 
-    A threshold is fixed by the settings, or the ``percent`` percentile of that residual over
-    training pictures: up to 64, evenly spaced; of large ones the upper left 1024x1024 pixels.
+    A threshold is fixed by the settings (of SSIM and L1 residuals), or the ``percent`` percentile
+    of that residual over training pictures: up to 64, evenly spaced; of large ones the upper left
+    1024x1024 pixels.
     """
     counts = [np.zeros(value_bins.BINS, np.int64) for _ in settings.terms]
     for index in torch.linspace(0, len(store) - 1, min(len(store), PICTURES)).long():
@@ -32,5 +33,5 @@ def zoo_scales(
     terms = []
     for term, bins in zip(settings.terms, counts, strict=True):
         percentile = max(1e-6, value_bins.quantile(bins, 1 - zoo.percent / 100))
-        terms.append(term.model_copy(update={"scale": fixed[term.kind] or percentile}))
+        terms.append(term.model_copy(update={"scale": fixed.get(term.kind) or percentile}))
     return settings.model_copy(update={"terms": terms})
