@@ -138,6 +138,7 @@ def test_a_resumed_run_knows_what_the_weights_taken_over_have_seen(
     assert set(first) <= set(before.trained_on)
     assert set(first) - set(json.loads(split)["train"].values())
     assert not set(first) & set(json.loads(split)["held_out"].values())
+    (run / "training.json").unlink()  # as if it had been stopped before the end
     train(new, output=run, resume=True)
     assert (run / "split.json").read_text() == split
     assert Detector.load(run).record.trained_on == before.trained_on

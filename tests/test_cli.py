@@ -107,7 +107,14 @@ def test_train_evaluate_inspect_calibrate(fabric: Path, tmp_path: Path) -> None:
             rows = list(csv.DictReader(file.open()))
         else:
             rows = pq.read_table(file).to_pylist()
-        assert len(rows) == 5
+        assert len(rows) == 6
+        (broken,) = (r for r in rows if r["verdict"] == "unreadable")
+        assert broken["source"].endswith("broken.png")
+        assert "cannot be decoded" in broken["error"]
+        rows.remove(broken)
+        assert not broken["score"]
+        assert not broken["name"]
+        assert {r["name"] for r in rows} == {f.stem for f in (out / "masks").iterdir()}
         assert [float(r["score"]) for r in rows] == pytest.approx(
             [float(x.split()[1]) for x in done.stdout.splitlines() if x.split()[0] in verdicts],
             abs=1e-4,
@@ -128,6 +135,7 @@ def test_train_evaluate_inspect_calibrate(fabric: Path, tmp_path: Path) -> None:
     again = json.loads(ssim_ae("inspect", run, pictures / "000.png", "--json").stdout)
     assert again["results"][0]["threshold"] == answer["threshold"]
     done = ssim_ae("calibrate", run, fabric, "--false-reject-rate", "0.05")
+    assert f"(was {answer['threshold']:.4f})" in done.stdout
     assert "21 pictures were trained on and are left out" in done.stderr
     done = ssim_ae("calibrate", run, fabric, "--false-reject-rate", "0.01")
     assert "at best, not 0.01: 99 are needed" in done.stderr
@@ -192,13 +200,13 @@ def test_datasets_that_cannot_be_trained_on(kind: str, tmp_path: Path) -> None:
         data.mkdir()
     sizes = {"small": [(90, 90)] * 5, "one": [(140, 140)]}
     for i, size in enumerate(sizes.get(kind, [])):
-        Image.fromarray(np.zeros(size, np.uint8)).save(data / f"{i}.png")
+        Image.fromarray(np.full(size, i, np.uint8)).save(data / f"{i}.png")
     if kind == "broken":
         for i in range(5):
             (data / f"{i}.png").write_bytes(b"x")
     says = {
         "none": "does not exist", "empty": "no pictures", "broken": "cannot be decoded",
-        "small": "smaller than", "one": "cannot be split",
+        "small": "smaller than", "one": "at least 3 are needed",
     }[kind]  # fmt: skip
     refused("train", data, *SMALL, "--output", run, says=says)
     assert not run.exists()
@@ -225,6 +233,7 @@ def test_other_bad_input(run: Path, fabric: Path, tmp_path: Path) -> None:
     refused("inspect", run, good, "--format", "xml", says="known are jsonl")
     refused("inspect", run, good, "--output", good, says="cannot be written")
     refused("inspect", run, good, "--engine", "x", says="engine 'x' is unknown")
+    refused("inspect", run, good, "--maps", says="say where with --output")
     refused("evaluate", run, tmp_path, says="no test folder")
     refused("calibrate", run, fabric, "--false-reject-rate", "2", says="false-reject rate is 2")
     refused("calibrate", run, tmp_path / "none", says="does not exist")
@@ -324,7 +333,10 @@ def test_a_name_that_is_no_text_is_one_picture_of_many(
         else list(csv.DictReader(table.open())) if kind == "csv"
         else [json.loads(line) for line in table.read_text().splitlines()]
     )  # fmt: skip
-    assert [Path(row["source"]).name for row in rows] == ["a.png", "tr\\xe4ger.png", "z.png"]
+    found = [(Path(row["source"]).name, row["verdict"] == "unreadable") for row in rows]
+    assert found == [
+        ("a.png", False), ("tr\\xe4ger.png", False), ("z.png", False), ("\\xe4.png", True),
+    ]  # fmt: skip
 
 
 def test_the_control_is_left_out_where_it_would_not_fit(
@@ -335,6 +347,37 @@ def test_the_control_is_left_out_where_it_would_not_fit(
     assert metrics["baselines"]["no_model"] is None
     assert "no figures of the control without a model" in metrics["notes"][0]
     assert "176x160" in metrics["notes"][0]
+
+
+def test_without_masks_pictures_are_judged_and_pixels_are_not(
+    run: Path, fabric: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(fabric / "test", data / "test")
+    masked = json.loads(ssim_ae("evaluate", run, fabric, "--json").stdout)
+    plain = json.loads(ssim_ae("evaluate", run, data, "--json").stdout)
+    for key in ("image_auroc", "at_threshold", "per_defect"):
+        assert plain[key] == masked[key]
+    for key in ("pixel_auroc", "aupro_30", "pixel_ap"):
+        assert masked[key] is not None
+        assert plain[key] is None
+    assert "no masks of hole, missing_thread" in plain["notes"][0]
+    assert "no masks" in (run / "evaluation" / "report.html").read_text()
+
+
+def test_unreadable_pictures_are_left_out_of_training(fabric: Path, tmp_path: Path) -> None:
+    data, run = tmp_path / "data", tmp_path / "run"
+    shutil.copytree(fabric / "train" / "good", data)
+    whole = (data / "001.png").read_bytes()
+    for name in ("001.png", "007.png"):
+        (data / name).write_bytes(whole[: len(whole) // 2])
+    done = ssim_ae("train", data, *SMALL, "--set", "steps=1", "--output", run, code=1)
+    assert "note: 2 of 40 pictures cannot be read" in done.stderr
+    assert "001.png" in done.stderr
+    assert "007.png" in done.stderr
+    assert "on grey texture pictures" in done.stdout
+    assert (run / "training.json").is_file()
+    refused("calibrate", run, data, says="2 of 40 pictures cannot be read")
 
 
 def test_copies_of_pictures_are_left_out(run: Path, fabric: Path, tmp_path: Path) -> None:

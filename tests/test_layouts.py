@@ -59,6 +59,21 @@ def test_btad_ad2_and_loco_names(tmp_path: Path) -> None:
     assert structural.mask((8, 8)).all()
 
 
+def test_a_defect_without_any_mask_counts_for_pictures(tmp_path: Path) -> None:
+    touch(tmp_path, "test/good/0.png", "test/dent/1.png", "test/dent/2.png", "test/hole/3.png")
+    touch(tmp_path, "ground_truth/hole/3_mask.png")
+    found = {p.file.stem: (p.is_good, p.has_truth) for p in read_test(tmp_path)}
+    assert found == {
+        "0": (True, True),
+        "1": (False, False),
+        "2": (False, False),
+        "3": (False, True),
+    }
+    touch(tmp_path, "ground_truth/dent/1.png")
+    with pytest.raises(InputError, match=r"2\.png: defective, but has no mask"):
+        read_test(tmp_path)
+
+
 def test_plain_folder_trains_but_cannot_be_evaluated(tmp_path: Path) -> None:
     touch(tmp_path, "b.png", "a.JPG")
     (tmp_path / "notes.txt").write_text("no picture")
@@ -82,7 +97,8 @@ def test_bad_folders(tmp_path: Path) -> None:
 
 
 def test_defects_without_masks_and_masks_of_another_size(tmp_path: Path) -> None:
-    touch(tmp_path, "test/good/0.png", "test/dent/1.png")
+    touch(tmp_path, "test/good/0.png", "test/dent/1.png", "test/dent/2.png")
+    touch(tmp_path, "ground_truth/dent/2.png")
     with pytest.raises(InputError, match=r"1\.png: defective, but has no mask.*1_mask\.png"):
         read_test(tmp_path)
     touch(tmp_path, "ground_truth/dent/1_mask.png")

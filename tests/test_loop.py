@@ -117,6 +117,11 @@ def test_batch_size_must_divide_among_processes(
         start_accelerator(s)
 
 
+def test_fp16_on_a_cpu_is_refused() -> None:
+    with pytest.raises(InputError, match="fp16 is not to be had on this device"):
+        start_accelerator(settings("precision=fp16", "device=cpu"))
+
+
 def test_clipping_changes_a_training_only_when_set(fabric: Path, tmp_path: Path) -> None:
     plain, _ = fitted(fabric, tmp_path / "a", settings("steps=3", "clip_gradient=none"))
     loose, _ = fitted(fabric, tmp_path / "b", settings("steps=3", "clip_gradient=1000"))

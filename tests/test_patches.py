@@ -8,7 +8,7 @@ from PIL import Image
 from ssim_ae.config import AugmentSettings
 from ssim_ae.data.images import Preparation
 from ssim_ae.data.patches import batch_seed, draw_patches
-from ssim_ae.data.picture_store import PictureStore
+from ssim_ae.data.picture_store import PictureStore, readable, shrunk
 from ssim_ae.errors import InputError
 
 NONE = AugmentSettings(p_rotate=0, p_horizontal_flip=0, p_vertical_flip=0)
@@ -125,3 +125,25 @@ def test_small_and_unreadable_pictures(tmp_path: Path) -> None:
     (tmp_path / "0.png").write_bytes(b"broken")
     with pytest.raises(InputError, match=r"0\.png"):
         PictureStore([tmp_path / "0.png"], Preparation("grey", None, None), 16, PLENTY)
+
+
+def test_what_much_smaller_pictures_lose_is_said(tmp_path: Path) -> None:
+    for side in (130, 400):
+        Image.fromarray(np.zeros((side, 2 * side), np.uint8)).save(tmp_path / f"{side}.png")
+    files = sorted(tmp_path.iterdir())
+    line = str(shrunk(files, 64))
+    assert line.startswith("pictures of 800x400 are reduced 6.2 times (resize=64)")
+    assert "narrower than about 7 pixels" in line
+    assert shrunk(files, 200) is shrunk(files, None) is None
+
+
+def test_all_unreadable_pictures_are_told_at_once(tmp_path: Path) -> None:
+    files = [tmp_path / f"{i}.png" for i in range(6)]
+    for file in files:
+        file.write_bytes(b"x")
+    with pytest.raises(InputError, match=r"6 of 6 pictures .*0\.png.*2\.png.*; and 3 more"):
+        readable(files)
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(files[4])
+    kept, errors = readable(files)
+    assert kept == [files[4]]
+    assert len(errors) == 5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
@@ -104,6 +105,7 @@ def train(
     from ssim_ae.errors import InputError
     from ssim_ae.evaluation.conformal import confident_rate, promise
 
+    began = time.monotonic()
     if resume and (preset or config or changes or group or init_from or overwrite):
         raise InputError("--resume takes the run's own settings: leave the other options out")
     run = _train(
@@ -130,16 +132,21 @@ def train(
         "false_reject_rate_with_confidence": confident_rate(calibration),
         "held_out": calibration.pictures,
         "notes": run.notes + run.record.warnings,
+        "unreadable": run.unreadable,
     }
     if json_:
         click.echo(json.dumps(numbers))
-        return
-    click.echo(
-        f"trained {run.report['steps']} steps in {run.report['seconds']:.0f} s, held-out loss "
-        f"{run.report['held_out_loss']:.3f}\n"
-        f"threshold {thresholds.score:.4f}: {promise(calibration)}\n"
-        f"detector: {run.folder / 'detector.onnx'}"
-    )
+    else:
+        seen_as = " ".join(word for word in (run.report["color"], run.report["kind"]) if word)
+        click.echo(
+            f"trained {run.report['steps']} steps in {run.report['seconds']:.0f} s "
+            f"({time.monotonic() - began:.0f} s in all) on {seen_as} pictures, held-out loss "
+            f"{run.report['held_out_loss']:.3f}\n"
+            f"threshold {thresholds.score:.4f}: {promise(calibration)}\n"
+            f"detector: {run.folder / 'detector.onnx'}"
+        )
+    if run.unreadable:
+        sys.exit(1)
 
 
 @cli.command()
@@ -175,8 +182,11 @@ def inspect(
     json_: bool,
 ) -> None:
     """Score PICTUREs, or every picture in FOLDERs, and say which are defective."""
+    from ssim_ae.errors import InputError
     from ssim_ae.runtime.inspect import inspect_pictures
 
+    if output is None and (maps or kind in ("csv", "parquet")):
+        raise InputError("--maps and --format are for files: say where with --output DIR")
     show = (lambda line: None) if json_ else click.echo
     summary = inspect_pictures(
         run, pictures, output, kind, maps, engine, show, lambda line: click.echo(line, err=True)
@@ -202,13 +212,14 @@ def calibrate(
     from ssim_ae.evaluation.conformal import confident_rate, promise
     from ssim_ae.training.calibrate import calibrate as recalibrate
 
-    record, notes = recalibrate(run, dataset, false_reject_rate, group)
+    record, before, notes = recalibrate(run, dataset, false_reject_rate, group)
     calibration, thresholds = record.calibration, record.thresholds
     assert calibration is not None
     assert thresholds is not None
     if json_:
         body = {
             "threshold": thresholds.score,
+            "threshold_before": before,
             "pixel_threshold": thresholds.pixel,
             "false_reject_rate_with_confidence": confident_rate(calibration),
             "calibration": calibration.model_dump(),
@@ -218,7 +229,8 @@ def calibrate(
         return
     for note in notes:
         click.echo(f"note: {note}", err=True)
-    click.echo(f"threshold {thresholds.score:.4f}: {promise(calibration)}")
+    old = "" if before is None else f" (was {before:.4f})"
+    click.echo(f"threshold {thresholds.score:.4f}{old}: {promise(calibration)}")
 
 
 @cli.command()
@@ -382,13 +394,16 @@ def demo(output: Path, changes: tuple[str, ...], json_: bool) -> None:
 
 
 def _train(dataset: Path, json_: bool, **options: Any) -> Any:
+    from tqdm import tqdm
+
     from ssim_ae.training.train import train as train_run
 
-    with _training_bar(json_) as show:
+    with _training_bar(json_) as (show, phase):
         return train_run(
             dataset,
             on_progress=show,
-            on_note=lambda line: click.echo(f"note: {line}", err=True),
+            on_note=lambda line: tqdm.write(f"note: {line}", file=sys.stderr),  # above the bar
+            on_phase=phase,
             **options,
         )
 
@@ -440,19 +455,33 @@ def _finish_evaluation(result: Evaluation, json_: bool) -> None:
 
 
 @contextmanager
-def _training_bar(quiet: bool) -> Iterator[Callable[[Progress], None]]:
-    """A bar with loss, pictures per second and time left."""
+def _training_bar(
+    quiet: bool,
+) -> Iterator[tuple[Callable[[Progress], None], Callable[[str], None]]]:
+    """A bar with loss, patches per second and time left, then what is being done; from the first
+    step on, so that it does not stand before an error."""
     from tqdm import tqdm
 
     layout = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} steps, {remaining} left{postfix}"
-    with tqdm(desc="training", bar_format=layout, disable=quiet, unit="step") as bar:
+    bars: list[tqdm[Any]] = []
 
-        def show(line: Progress) -> None:
-            if bar.total != line.steps:  # first line, or a resumed run
-                bar.total = line.steps
-                bar.initial = bar.n = max(0, line.step - 10)
-            speed = f"{line.patches_per_second:.0f} pictures/s"
-            bar.set_postfix_str(f"loss {line.loss:.3f}, {speed}", refresh=False)
-            bar.update(line.step - bar.n)
+    def show(line: Progress) -> None:
+        if not bars:  # what was done before, by a resumed run too, says nothing of the pace
+            bars.append(
+                tqdm(desc="training", bar_format=layout, disable=quiet, total=line.steps,
+                     initial=line.step)
+            )  # fmt: skip
+        speed = f"{line.patches_per_second:.0f} patches/s"
+        bars[0].set_postfix_str(f"loss {line.loss:.3f}, {speed}", refresh=False)
+        bars[0].update(line.step - bars[0].n)
 
-        yield show
+    def phase(what: str) -> None:
+        for bar in bars:
+            bar.bar_format = "{desc} ({elapsed})"
+            bar.set_description_str(what)
+
+    try:
+        yield show, phase
+    finally:
+        for bar in bars:
+            bar.close()

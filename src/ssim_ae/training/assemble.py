@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -51,11 +52,15 @@ def write_run(
     run: Path,
     seen_by: dict[str, list[str]],
     warning: str | None,
-) -> None:
+    on_phase: Callable[[str], None],
+) -> str | None:
     """Weights, exported graph and the control without a model; thresholds still missing.
 
-    ``store``: pictures trained on; ``held_out``: those that say what good maps are like.
+    ``store``: pictures trained on; ``held_out``: those that say what good maps are like. Returns
+    "texture" or "object", where that decided something.
     """
+    on_phase("weighing the maps")
+    kind = None
     residual = control = settings.residual
     joint = network if isinstance(network, JointNetwork) else None
     if joint and residual.has("memory"):
@@ -83,7 +88,9 @@ def write_run(
             joint.memory = None
         if joint and not residual.has("features"):
             joint.features = None
+    on_phase("writing the detector")
     write_files(network, settings, residual, control, run, seen_by, warning)
+    return kind
 
 
 def write_files(

@@ -10,6 +10,7 @@ import numpy as np
 
 from ssim_ae import value_bins
 from ssim_ae.data.layouts import training_pictures
+from ssim_ae.data.picture_store import named, readable
 from ssim_ae.data.split import distinct, group_names
 from ssim_ae.errors import InputError
 from ssim_ae.evaluation.conformal import conformal_rank
@@ -86,14 +87,15 @@ def calibrate(
     dataset: str | Path,
     false_reject_rate: float = 0.05,
     group: str | None = None,
-) -> tuple[Record, list[str]]:
+) -> tuple[Record, float | None, list[str]]:
     """Set new thresholds in a run's detector from good pictures, without training.
 
     ``dataset`` is any layout that ``train`` takes; pictures that the detector was trained on are
-    left out by their fingerprint. Returns the new record and lines to show.
+    left out by their fingerprint. Returns the new record, the score threshold before, if there was
+    one, and lines to show.
 
     Raises:
-        InputError: the rate is no rate, or every picture was trained on.
+        InputError: the rate is no rate, a picture that cannot be read, or every one was trained on.
     """
     if not 0 < false_reject_rate < 1:
         raise InputError(f"false-reject rate is {false_reject_rate}: give a share, such as 0.01")
@@ -103,7 +105,11 @@ def calibrate(
             f"{detector.file}: an exported detector keeps its thresholds: calibrate the run and "
             "export it again"
         )
-    fingerprints = {f: picture_fingerprint(f) for f in training_pictures(Path(dataset))}
+    every = training_pictures(Path(dataset))
+    _, unreadable = readable(every)
+    if unreadable:  # thresholds are a promise about the pictures meant, not about some of them
+        raise InputError(f"{named(unreadable, len(every))}: save them again or remove them")
+    fingerprints = {f: picture_fingerprint(f) for f in every}
     files, notes = distinct(fingerprints)
     fresh = [f for f in files if fingerprints[f] not in detector.record.seen]
     if not fresh:
@@ -125,4 +131,7 @@ def calibrate(
     if len(fresh) < len(files):
         notes.insert(0, f"{len(files) - len(fresh)} pictures were trained on and are left out")
     write_detector(detector.file.read_bytes(), record, detector.file)
-    return record, notes
+    if (exports := detector.file.parent / "exports").is_dir():
+        notes.append(f"files in {exports} keep the thresholds before: export them again")
+    before = detector.record.thresholds
+    return record, None if before is None else before.score, notes

@@ -49,7 +49,7 @@ class Progress:
 
 
 class Interrupted(SsimAeError):
-    """Stopped by Ctrl-C; the run can be resumed."""
+    """Stopped by Ctrl-C or SIGTERM; the run can be resumed."""
 
 
 def start_accelerator(settings: Settings) -> Accelerator:
@@ -65,6 +65,8 @@ def start_accelerator(settings: Settings) -> Accelerator:
     precision = {"float32": "no", "bf16": "bf16", "fp16": "fp16"}[settings.precision]
     try:
         accelerator = Accelerator(cpu=settings.device == "cpu", mixed_precision=precision)
+        if precision == "fp16" and accelerator.device.type == "cpu":  # some versions let it pass
+            raise ValueError("fp16 needs a GPU or NPU")
     except ValueError as error:
         raise InputError(
             f"precision {settings.precision} is not to be had on this device ({error}): "
@@ -149,6 +151,8 @@ def fit(
             }
             save_state(accelerator.unwrap_model(prepared), optimizer, numbers, run / STATE)
 
+    if not resume:
+        save(0, 0.0)  # killed before the first state is due, the run can be resumed all the same
     began = last_saved = last_logged = time.monotonic()
     losses: list[Tensor] = []
     if main:
@@ -271,7 +275,7 @@ def any_process(accelerator: Accelerator, flag: bool) -> bool:
 
 @contextmanager
 def _interrupt() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C ends the training after the step it falls into; a second one ends it at once."""
+    """Ctrl-C or SIGTERM ends the training after the step it falls into; a second one at once."""
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
@@ -282,8 +286,9 @@ def _interrupt() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         asked.set()
 
-    previous = signal.signal(signal.SIGINT, note)
+    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield asked.is_set
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +15,12 @@ import torch
 
 import ssim_ae
 from ssim_ae.config import PLAIN, Settings
-from ssim_ae.config_files import load_settings, resolved_settings, save_settings
+from ssim_ae.config_files import load_settings, save_settings
 from ssim_ae.data.contrast import stretch_of
 from ssim_ae.data.images import Preparation, coloured
 from ssim_ae.data.layouts import training_pictures
 from ssim_ae.data.patches import draw_patches
-from ssim_ae.data.picture_store import PictureStore
+from ssim_ae.data.picture_store import PictureStore, named, readable, shrunk
 from ssim_ae.data.split import distinct, group_names, hold_out
 from ssim_ae.errors import InputError, PictureError
 from ssim_ae.files import require_writable, write_atomically
@@ -33,6 +32,7 @@ from ssim_ae.training.calibrate import calibrated
 from ssim_ae.training.checkpoint import STATE
 from ssim_ae.training.imagenet import imagenet_weights
 from ssim_ae.training.loop import (
+    Interrupted,
     Progress,
     any_process,
     collapse,
@@ -40,24 +40,37 @@ from ssim_ae.training.loop import (
     has_fast_bf16,
     start_accelerator,
 )
+from ssim_ae.training.run_folder import (
+    CONFIG,
+    OF_DETECTOR,
+    OF_TRAINING,
+    REPORT,
+    SPLIT,
+    clear,
+    require_free,
+    settings_to_resume,
+)
 from ssim_ae.training.sample import write_sample
 from ssim_ae.training.start import new_network, take_over
 
 CALMER = 3.0  # by how much the learning rate falls when a collapsed training starts again
 CHOSEN_ON = 0.12  # share of the pictures left for training
 STRETCHED_BY = 256  # patches that say how faint a data set is
-SPLIT = "split.json"  # which pictures were trained on, which held out
-BEFORE = "before"  # there, in a run that took weights over: fingerprints of what they have seen
+BEFORE = (
+    "before"  # in split.json, of a run that took weights over: fingerprints of what they have seen
+)
 
 
 @dataclass
 class Run:
-    """A finished training: its folder, the detector's record, what the loop reported."""
+    """A finished training: its folder, the detector's record, what the loop reported, lines worth
+    showing, pictures that could not be read."""
 
     folder: Path
     record: Record
     report: dict[str, Any]
     notes: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
 
     def __fspath__(self) -> str:
         return str(self.folder)
@@ -75,6 +88,7 @@ def train(
     init_from: str | Path | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
     on_note: Callable[[str], None] = lambda _: None,
+    on_phase: Callable[[str], None] = lambda _: None,
 ) -> Run:
     """Train on a dataset's good pictures and write a calibrated detector.
 
@@ -82,32 +96,43 @@ def train(
         dataset: folder in one of the layouts of ``data.layouts``.
         preset, config, changes: the settings, see ``config_files.load_settings``.
         output: run folder; ``runs/<dataset's name>`` by default.
-        overwrite: replace an existing run.
+        overwrite: replace an existing run; its detector stays until the new one is written.
         resume: continue the run in ``output`` where it stopped, with its own settings.
         init_from: another run, its model.safetensors or a zoo's .ckpt, whose weights to start from.
         on_progress, on_note: called with each line of the log, and with lines worth showing.
+        on_phase: called with what comes after the last step, as it begins.
 
     Raises:
         InputError: bad settings, pictures or folders; found before anything is written.
         Interrupted: Ctrl-C; the run can be resumed.
     """
     if int(os.environ.get("RANK", "0")) > 0:  # of several processes only the first speaks
-        on_note, on_progress = (lambda _: None), (lambda _: None)
+        on_note, on_progress, on_phase = (lambda _: None), (lambda _: None), (lambda _: None)
     dataset = Path(dataset)
     run = Path(output) if output is not None else Path("runs") / dataset.resolve().name
     if resume:
-        settings = _settings_of(run)
+        settings = settings_to_resume(run)
     else:
         settings, notes = load_settings(preset, config, changes)
         for note in notes:
             on_note(note)
-        _require_free(run, overwrite)
+        require_free(run, dataset, overwrite)
     if settings.residual.has("features"):
         imagenet_weights()  # missing or damaged is found now, not after the training
-    fingerprints = {f: picture_fingerprint(f) for f in training_pictures(dataset)}
+    every = training_pictures(dataset)
+    good, unreadable = readable(every)
+    if unreadable:
+        on_note(f"{named(unreadable, len(every))}; left out")
+    fingerprints = {f: picture_fingerprint(f) for f in good}
     files, notes = distinct(fingerprints)
     for note in notes:
         on_note(note)
+    fewest = 3 if settings.network == "joint" else 2  # to train on, weigh maps by, hold out
+    if len(files) < fewest:
+        raise InputError(
+            f"{dataset}: {len(files)} different picture(s): at least {fewest} are needed, and "
+            "dozens to be of use: add good pictures"
+        )
     groups = group_names(files, settings.group)
     started: dict[str, Any] = json.loads((run / SPLIT).read_text()) if resume else {}
     before = set(started.get(BEFORE, ())) or _trained_by(init_from)
@@ -147,8 +172,10 @@ def train(
             f"the pictures take {store.bytes / 2**30:.1f} GiB, over half of the free memory: "
             "they are decoded anew for every batch, which is slower"
         )
+    if (reduced := shrunk(files, settings.resize)) is not None:
+        on_note(reduced)
     held_out = PictureStore(held_files, preparation, settings.tile, memory // 4)
-    if "chosen_on" in parts:  # what is held out was decoded once: a bad file is found now
+    if "chosen_on" in parts:  # of those held out only the sizes were needed
         held_out = PictureStore(parts["chosen_on"], preparation, settings.tile, memory // 4)
 
     if settings.contrast == "auto" and settings.stretch is None:
@@ -170,9 +197,9 @@ def train(
     accelerator = start_accelerator(settings)
     if accelerator.is_main_process:
         if overwrite and not resume:
-            _remove(run)
+            clear(run, OF_TRAINING)  # the detector stays until the new one is written
         require_writable(run)
-        save_settings(settings, run / "config.yaml", ssim_ae.__version__)
+        save_settings(settings, run / CONFIG, ssim_ae.__version__)
         written = {**split, BEFORE: sorted(before)} if before else split
         write_atomically(run / SPLIT, (json.dumps(written, indent=1) + "\n").encode())
     accelerator.wait_for_everyone()
@@ -185,7 +212,7 @@ def train(
         settings = settings.model_copy(update={"learning_rate": rate})
         if accelerator.is_main_process:
             (run / STATE).unlink(missing_ok=True)  # not to be taken for the new training's
-            save_settings(settings, run / "config.yaml", ssim_ae.__version__)
+            save_settings(settings, run / CONFIG, ssim_ae.__version__)
         accelerator.free_memory()
         network = new_network(settings)
         count_colors(network, store)
@@ -200,20 +227,29 @@ def train(
         "trained_on": sorted({*split["train"].values(), *before}),
         "chosen_on": sorted(split.get("chosen_on", {}).values()),
     }
-    write_run(network.cpu().eval(), settings, store, held_out, run, seen_by, warning)
-    detector = Detector.load(run)
-    held_groups = group_names(held_files, settings.group)
-    record, notes = calibrated(
-        detector, held_files, held_groups, settings.false_reject_rate, "held out of training"
-    )
-    write_detector(detector.file.read_bytes(), record, detector.file)
-    write_sample(held_files, record.preparation, run, settings.seed)
-    for note in notes:
-        on_note(note)
-    write_atomically(
-        run / "training.json", (json.dumps(report, indent=1, allow_nan=False) + "\n").encode()
-    )
-    return Run(run, record, report, notes)
+    try:
+        clear(run, OF_DETECTOR)
+        network = network.cpu().eval()
+        kind = write_run(network, settings, store, held_out, run, seen_by, warning, on_phase)
+        on_phase("calibrating")
+        detector = Detector.load(run)
+        held_groups = group_names(held_files, settings.group)
+        record, notes = calibrated(
+            detector, held_files, held_groups, settings.false_reject_rate, "held out of training"
+        )
+        write_detector(detector.file.read_bytes(), record, detector.file)
+        write_sample(held_files, record.preparation, run, settings.seed)
+        for note in notes:
+            on_note(note)
+        report |= {"color": settings.color, "kind": kind}
+        body = json.dumps(report, indent=1, allow_nan=False) + "\n"
+        write_atomically(run / REPORT, body.encode())
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "stopped after the last step, before the detector was ready: finish it with "
+            f"`ssim-ae train DATASET --output {run} --resume`"
+        ) from None
+    return Run(run, record, report, notes, unreadable)
 
 
 def third_part(
@@ -241,29 +277,3 @@ def _trained_by(init_from: str | Path | None) -> set[str]:
     if not (folder / "detector.onnx").is_file():
         return set()
     return set(Detector.load(folder).record.trained_on)
-
-
-def _settings_of(run: Path) -> Settings:
-    if not (run / "config.yaml").is_file() or not (run / STATE).is_file():
-        raise InputError(f"{run}: nothing to resume there: train without --resume")
-    return resolved_settings(run / "config.yaml")
-
-
-def _require_free(run: Path, overwrite: bool) -> None:
-    if not run.exists():
-        return
-    if not run.is_dir():
-        raise InputError(f"{run}: is a file: choose another --output")
-    if not any(run.iterdir()):
-        return
-    if not (run / "config.yaml").is_file():
-        raise InputError(f"{run}: is not empty and no run: choose another --output")
-    if not overwrite:
-        raise InputError(
-            f"{run}: holds a run already: choose another --output, or --overwrite, or --resume"
-        )
-
-
-def _remove(run: Path) -> None:
-    if run.is_dir():
-        shutil.rmtree(run)

@@ -1,0 +1,75 @@
+"""The run folder: whether a training may write there, what can be resumed, what goes when."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from ssim_ae.config import Settings
+from ssim_ae.config_files import HEADER, resolved_settings
+from ssim_ae.errors import InputError
+from ssim_ae.training.checkpoint import STATE
+
+CONFIG, SPLIT, REPORT = "config.yaml", "split.json", "training.json"
+OF_TRAINING = ("checkpoints", "log.jsonl", "choice.json", REPORT)
+# of the detector that was there before: measured, exported, compared with
+OF_DETECTOR = ("evaluation", "exports", "sample")
+
+
+def require_free(run: Path, dataset: Path, overwrite: bool) -> None:
+    """Refuse what is there already, and what is no run of ours.
+
+    Raises:
+        InputError: a file, a folder with something else in it, a run without ``overwrite``, or one
+            that holds the dataset.
+    """
+    if not run.exists():
+        return
+    if not run.is_dir():
+        raise InputError(f"{run}: is a file: choose another --output")
+    if not any(run.iterdir()):
+        return
+    if not _is_run(run):
+        raise InputError(f"{run}: is not empty and no run: choose another --output")
+    if not overwrite:
+        raise InputError(
+            f"{run}: holds a run already: choose another --output, or --overwrite, or --resume"
+        )
+    if dataset.resolve().is_relative_to(run.resolve()):
+        raise InputError(f"{dataset}: lies inside {run}, to be replaced: choose another --output")
+
+
+def settings_to_resume(run: Path) -> Settings:
+    """The settings of an unfinished run.
+
+    Raises:
+        InputError: no run, a finished one, or one without a saved state.
+    """
+    if not (run / CONFIG).is_file() or not (run / STATE).is_file():
+        raise InputError(f"{run}: nothing to resume there: train without --resume")
+    settings = resolved_settings(run / CONFIG)
+    report = run / REPORT
+    if report.is_file() and json.loads(report.read_text())["steps"] >= settings.steps:
+        raise InputError(
+            f"{run}: is finished, all {settings.steps} steps: train anew with --overwrite, or "
+            f"raise steps in its {CONFIG}"
+        )
+    return settings
+
+
+def clear(run: Path, names: tuple[str, ...]) -> None:
+    """Remove these files and folders of a run, and nothing else."""
+    for name in names:
+        if (run / name).is_dir():
+            shutil.rmtree(run / name)
+        else:
+            (run / name).unlink(missing_ok=True)
+
+
+def _is_run(run: Path) -> bool:
+    try:
+        with (run / CONFIG).open(encoding="utf-8") as stream:
+            return stream.read(len(HEADER)) == HEADER
+    except (OSError, ValueError):
+        return False
