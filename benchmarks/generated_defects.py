@@ -14,11 +14,11 @@ from PIL import Image, ImageDraw
 
 from ssim_ae.config import PLAIN
 from ssim_ae.data.corruption import TRAINED, UNSEEN, corrupt
-from ssim_ae.data.images import Preparation
 from ssim_ae.data.patches import draw_patches
 from ssim_ae.data.picture_store import PictureStore
 from ssim_ae.data.shapes import draw_masks
 from ssim_ae.data.synthetic import make_dataset
+from ssim_ae.data.working_size import Preparation
 
 SHEET = Path(__file__).parents[1] / "docs" / "generated_defects.jpg"
 SIDE, COLUMNS, LABEL = 96, 6, 70

@@ -8,8 +8,8 @@ from torch import nn
 from ssim_ae.config import ResidualSettings
 from ssim_ae.config_files import load_settings
 from ssim_ae.data.evenness import TEXTURE
-from ssim_ae.data.images import Preparation
 from ssim_ae.data.picture_store import PictureStore
+from ssim_ae.data.working_size import Preparation
 from ssim_ae.model.findings import Findings
 from ssim_ae.model.inspector import Inspector
 from ssim_ae.model.residuals import Residual

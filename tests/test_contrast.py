@@ -12,9 +12,9 @@ import torch
 from ssim_ae.config import ResidualSettings, Stretch
 from ssim_ae.config_files import load_settings
 from ssim_ae.data.contrast import ORDINARY, RANGE, REACHED, stretch_of, stretched
-from ssim_ae.data.images import Preparation
 from ssim_ae.data.patches import draw_patches
 from ssim_ae.data.picture_store import PictureStore
+from ssim_ae.data.working_size import Preparation
 from ssim_ae.deploy.onnx import graph_bytes
 from ssim_ae.errors import SettingsError
 from ssim_ae.model.inspector import Inspector

@@ -19,7 +19,8 @@ from skimage.measure import label, regionprops
 import ssim_ae
 from ssim_ae import Detector
 from ssim_ae.config import ResidualSettings, ResidualTerm
-from ssim_ae.data.images import Geometry, read_picture
+from ssim_ae.data.images import read_picture
+from ssim_ae.data.working_size import Geometry
 from ssim_ae.deploy.onnx import graph_bytes
 from ssim_ae.errors import DetectorError, InputError, PictureError
 from ssim_ae.model.build import inspector_of

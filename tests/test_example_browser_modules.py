@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ssim_ae.config_files import load_settings
-from ssim_ae.data.images import Geometry, Preparation, to_pixels
+from ssim_ae.data.images import to_pixels
+from ssim_ae.data.working_size import Geometry, Preparation
 from ssim_ae.runtime.blocks import Tiling, run_in_blocks
 from ssim_ae.runtime.record import FORMAT, Record, Thresholds, read_record, write_detector
 

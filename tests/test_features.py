@@ -19,8 +19,8 @@ from torch.nn import functional as F
 from ssim_ae import Detector, evaluate, train
 from ssim_ae.config import ResidualSettings
 from ssim_ae.config_files import load_settings
-from ssim_ae.data.images import Preparation
 from ssim_ae.data.picture_store import PictureStore
+from ssim_ae.data.working_size import Preparation
 from ssim_ae.deploy.fold import folded
 from ssim_ae.deploy.onnx import graph_bytes
 from ssim_ae.errors import SettingsError

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from ssim_ae.data import images
-from ssim_ae.data.images import Preparation, read_mask, read_picture, size_of
+from ssim_ae.data.images import read_mask, read_picture, size_of
+from ssim_ae.data.working_size import Preparation
 from ssim_ae.errors import PictureError
 
 RAMP = (np.arange(40 * 30) % 251).reshape(30, 40).astype(np.uint8)

@@ -9,9 +9,9 @@ import torch
 
 from ssim_ae.config import Settings
 from ssim_ae.config_files import load_settings
-from ssim_ae.data.images import Preparation
 from ssim_ae.data.layouts import training_pictures
 from ssim_ae.data.picture_store import PictureStore
+from ssim_ae.data.working_size import Preparation
 from ssim_ae.errors import InputError, SsimAeError
 from ssim_ae.model.network import Autoencoder
 from ssim_ae.training.loop import Interrupted, collapse, fit, learning_rate_at, start_accelerator

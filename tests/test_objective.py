@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 from ssim_ae.config_files import load_settings
-from ssim_ae.data.images import Preparation
 from ssim_ae.data.picture_store import PictureStore
+from ssim_ae.data.working_size import Preparation
 from ssim_ae.model.findings import Findings
 from ssim_ae.model.ssim import ssim_loss
 from ssim_ae.training.objective import LIGHT, Batches, loss_of, segmentation_loss

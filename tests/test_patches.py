@@ -6,9 +6,10 @@ import torch
 from PIL import Image
 
 from ssim_ae.config import AugmentSettings
-from ssim_ae.data.images import Preparation
+from ssim_ae.data.images import readable
 from ssim_ae.data.patches import batch_seed, draw_patches
-from ssim_ae.data.picture_store import PictureStore, readable, shrunk
+from ssim_ae.data.picture_store import PictureStore
+from ssim_ae.data.working_size import Preparation, shrunk
 from ssim_ae.errors import InputError
 
 NONE = AugmentSettings(p_rotate=0, p_horizontal_flip=0, p_vertical_flip=0)

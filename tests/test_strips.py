@@ -10,7 +10,8 @@ from scipy import ndimage
 
 from ssim_ae import Detector
 from ssim_ae.data import images
-from ssim_ae.data.images import Geometry, Preparation, to_pixels
+from ssim_ae.data.images import to_pixels
+from ssim_ae.data.working_size import Geometry, Preparation
 from ssim_ae.runtime import onnxruntime_engine
 from ssim_ae.runtime.detector import Inspection
 from ssim_ae.runtime.overlay import BAND, overlay

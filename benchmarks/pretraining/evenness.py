@@ -23,8 +23,8 @@ from machine import describe_machine, save_result
 from pictures import OBJECTS, world
 from quality import SETS
 from ssim_ae.data.evenness import TEXTURE, unevenness
-from ssim_ae.data.images import Preparation
 from ssim_ae.data.layouts import training_pictures
+from ssim_ae.data.working_size import Preparation
 
 RESULT = Path(__file__).parents[1] / "results" / "evenness.json"
 BORDERS = (0.1, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5)

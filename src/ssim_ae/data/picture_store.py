@@ -13,12 +13,9 @@ import torch
 from torch import Tensor
 
 from ssim_ae.config import Stretch
-from ssim_ae.data.images import Pixels, Preparation, read_picture, size_of
+from ssim_ae.data.images import DECODE_THREADS, Pixels, size_of
+from ssim_ae.data.working_size import Preparation
 from ssim_ae.errors import InputError, PictureError
-
-DECODE_THREADS = 4
-MUCH = 2.0  # times smaller: worth a word
-NAMED = 3  # files in one line of error
 
 
 class Pictures(NamedTuple):
@@ -41,51 +38,6 @@ class Pictures(NamedTuple):
     def chosen(self, which: Tensor) -> Pictures:
         """Some of them, or one several times; the pixels are shared."""
         return Pictures(self.pixels, self.start[which], self.height[which], self.width[which])
-
-
-def readable(files: Sequence[Path]) -> tuple[list[Path], list[str]]:
-    """Those that decode, and one line for each that does not; all are decoded once.
-
-    Raises:
-        InputError: none does.
-    """
-
-    def problem(file: Path) -> str | None:
-        try:
-            read_picture(file, "grey")
-        except PictureError as error:
-            return str(error)
-        return None
-
-    with ThreadPoolExecutor(DECODE_THREADS) as pool:
-        problems = list(pool.map(problem, files))
-    kept = [f for f, wrong in zip(files, problems, strict=True) if wrong is None]
-    lines = [wrong for wrong in problems if wrong is not None]
-    if not kept:
-        raise InputError(named(lines, len(files)))
-    return kept, lines
-
-
-def named(errors: Sequence[str], pictures: int) -> str:
-    """One line about pictures that cannot be read, the first few by name."""
-    more = f"; and {len(errors) - NAMED} more" if len(errors) > NAMED else ""
-    lines = "; ".join(errors[:NAMED])
-    return f"{len(errors)} of {pictures} pictures cannot be read: {lines}{more}"
-
-
-def shrunk(files: Sequence[Path], resize: int | None) -> str | None:
-    """A line where the working size loses much of the pictures; else None."""
-    if resize is None:
-        return None
-    height, width = max((size_of(file) for file in files), key=min)
-    factor = min(height, width) / resize
-    if factor <= MUCH:
-        return None
-    return (
-        f"pictures of {width}x{height} are reduced {factor:.1f} times (resize={resize}): what is "
-        f"narrower than about {math.ceil(factor)} pixels may be lost; --set resize={2 * resize} "
-        "or more, or none, keeps more of it and takes longer"
-    )
 
 
 class PictureStore:

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ssim_ae.data.images import Geometry, Map, Pixels, read_picture, to_pixels
+from ssim_ae.data.images import Map, Pixels, read_picture, to_pixels
+from ssim_ae.data.working_size import Geometry
 from ssim_ae.errors import DetectorError, PictureError
 from ssim_ae.runtime.blocks import Tiling, run_in_blocks
 from ssim_ae.runtime.engines import OF_SUFFIX, Engine, start_engine

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ssim_ae.config import Settings
-from ssim_ae.data.images import Preparation
+from ssim_ae.data.working_size import Preparation
 from ssim_ae.errors import DetectorError
 from ssim_ae.files import write_atomically
 from ssim_ae.runtime.constants import read_constants, replace_constants

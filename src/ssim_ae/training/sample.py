@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 
 from ssim_ae.data.corruption import TRAINED, corrupt
-from ssim_ae.data.images import Pixels, Preparation
+from ssim_ae.data.images import Pixels
 from ssim_ae.data.patches import batch_seed
 from ssim_ae.data.shapes import draw_masks
+from ssim_ae.data.working_size import Preparation
 from ssim_ae.deploy.sample import DEFECTIVE, FOLDER, GOOD, window
 from ssim_ae.files import writing
 

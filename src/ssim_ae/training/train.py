@@ -17,11 +17,12 @@ import ssim_ae
 from ssim_ae.config import PLAIN, Settings
 from ssim_ae.config_files import load_settings, save_settings
 from ssim_ae.data.contrast import stretch_of
-from ssim_ae.data.images import Preparation, coloured
+from ssim_ae.data.images import coloured, named, readable
 from ssim_ae.data.layouts import training_pictures
 from ssim_ae.data.patches import draw_patches
-from ssim_ae.data.picture_store import PictureStore, named, readable, shrunk
+from ssim_ae.data.picture_store import PictureStore
 from ssim_ae.data.split import distinct, group_names, hold_out
+from ssim_ae.data.working_size import Preparation, shrunk
 from ssim_ae.errors import InputError, PictureError
 from ssim_ae.files import require_writable, write_atomically
 from ssim_ae.runtime.detector import Detector
