@@ -97,6 +97,17 @@ def latency() -> str:
     return markdown(head, rows)
 
 
+def latency_plain() -> str:
+    """One row for each engine, against the network as one would write it."""
+    picture = result("inspect_plain")["picture"]
+    rows = [
+        [name, f"{picture['ms'][key]} ms", f"{picture['times_faster_than_torch_plain'][key]}x"]
+        for key, name in {"torch_plain": "torch eager, written plainly", **ENGINES}.items()
+    ]
+    size = f"{picture['size'][1]}x{picture['size'][0]}"
+    return markdown(["engine", size, "times faster than written plainly"], rows)
+
+
 def choices() -> str:
     """One row for each way of tiling."""
     rows = [
