@@ -147,9 +147,10 @@ def _woven(files: list[Path], truth: Path) -> list[TestPicture]:
         found = _masks_of(file, masks)
         pictures.append(TestPicture(file, "defective" if found else "good", found))
     used = {mask for picture in pictures for mask in picture.masks}
-    used |= {mask.parent for mask in used}
+    # a folder of masks is one; not every file system tells 0.png from 0.PNG
+    names = {name.lower() for mask in used for name in (mask.name, mask.parent.name)}
     for mask in sorted(m for m in masks.iterdir() if not m.name.startswith(".")):
-        if mask not in used and (mask.is_dir() or mask.suffix.lower() in SUFFIXES):
+        if mask.name.lower() not in names and (mask.is_dir() or mask.suffix.lower() in SUFFIXES):
             raise InputError(
                 f"{mask}: is no test picture's mask, and a picture without a mask counts as good: "
                 f"name it like the picture in {files[0].parent}, or remove it"
