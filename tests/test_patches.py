@@ -9,7 +9,7 @@ from ssim_ae.config import AugmentSettings
 from ssim_ae.data.images import readable
 from ssim_ae.data.patches import batch_seed, draw_patches
 from ssim_ae.data.picture_store import PictureStore
-from ssim_ae.data.working_size import Preparation, shrunk
+from ssim_ae.data.working_size import Preparation, much_rescaled
 from ssim_ae.errors import InputError
 
 NONE = AugmentSettings(p_rotate=0, p_horizontal_flip=0, p_vertical_flip=0)
@@ -132,10 +132,22 @@ def test_what_much_smaller_pictures_lose_is_said(tmp_path: Path) -> None:
     for side in (130, 400):
         Image.fromarray(np.zeros((side, 2 * side), np.uint8)).save(tmp_path / f"{side}.png")
     files = sorted(tmp_path.iterdir())
-    line = str(shrunk(files, 64))
+    line = str(much_rescaled(files, 64, 16))
     assert line.startswith("pictures of 800x400 are reduced 6.2 times (resize=64)")
     assert "narrower than about 7 pixels" in line
-    assert shrunk(files, 200) is shrunk(files, None) is None
+    assert much_rescaled(files, 200, 16) is much_rescaled(files, None, 16) is None
+
+
+def test_pictures_blown_up_for_nothing_are_said(tmp_path: Path) -> None:
+    for side in (50, 100):
+        Image.fromarray(np.zeros((side, 2 * side), np.uint8)).save(tmp_path / f"{side}.png")
+    files = sorted(tmp_path.iterdir())
+    line = str(much_rescaled(files, 256, 128))
+    assert line.startswith("pictures of 200x100 are enlarged 2.6 times (resize=256)")
+    assert line.endswith("--set resize=128 is enough")  # patches must fit
+    assert much_rescaled(files, 256, 16).endswith("--set resize=100 is enough")
+    assert much_rescaled(files, 200, 128) is None  # twice and no more
+    assert much_rescaled(files, 256, 256) is None  # less is not to be had
 
 
 def test_all_unreadable_pictures_are_told_at_once(tmp_path: Path) -> None:

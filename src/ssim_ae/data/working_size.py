@@ -15,7 +15,7 @@ from PIL import Image
 from ssim_ae.data.images import PIXEL_LIMIT, Map, Pixels, read_picture, size_of, strips
 from ssim_ae.errors import PictureError
 
-MUCH = 2.0  # times smaller: worth a word
+MUCH = 2.0  # times smaller or larger: worth a word
 
 
 @dataclass(frozen=True)
@@ -155,12 +155,18 @@ def _filter(old: tuple[int, int], new: tuple[int, int]) -> Image.Resampling:
     return Image.Resampling.BOX if new[0] <= old[0] else Image.Resampling.BICUBIC
 
 
-def shrunk(files: Sequence[Path], resize: int | None) -> str | None:
-    """A line where the working size loses much of the pictures; else None."""
+def much_rescaled(files: Sequence[Path], resize: int | None, tile: int) -> str | None:
+    """A line where the working size loses much of the largest picture, or blows it up although
+    ``tile``, the least that it could be, would not; else None."""
     if resize is None:
         return None
     height, width = max((size_of(file) for file in files), key=min)
-    factor = min(height, width) / resize
+    factor, least = min(height, width) / resize, max(tile, min(height, width))
+    if factor < 1 / MUCH and least < resize:
+        return (
+            f"pictures of {width}x{height} are enlarged {1 / factor:.1f} times (resize={resize}), "
+            f"which takes time and shows nothing new: --set resize={least} is enough"
+        )
     if factor <= MUCH:
         return None
     return (

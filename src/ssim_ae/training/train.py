@@ -22,7 +22,7 @@ from ssim_ae.data.layouts import training_pictures
 from ssim_ae.data.patches import draw_patches
 from ssim_ae.data.picture_store import PictureStore
 from ssim_ae.data.split import distinct, group_names, hold_out
-from ssim_ae.data.working_size import Preparation, shrunk
+from ssim_ae.data.working_size import Preparation, much_rescaled
 from ssim_ae.errors import InputError, PictureError
 from ssim_ae.files import require_writable, write_atomically
 from ssim_ae.runtime.detector import Detector
@@ -173,8 +173,8 @@ def train(
             f"the pictures take {store.bytes / 2**30:.1f} GiB, over half of the free memory: "
             "they are decoded anew for every batch, which is slower"
         )
-    if (reduced := shrunk(files, settings.resize)) is not None:
-        on_note(reduced)
+    if (line := much_rescaled(files, settings.resize, settings.tile)) is not None:
+        on_note(line)
     held_out = PictureStore(held_files, preparation, settings.tile, memory // 4)
     if "chosen_on" in parts:  # of those held out only the sizes were needed
         held_out = PictureStore(parts["chosen_on"], preparation, settings.tile, memory // 4)
