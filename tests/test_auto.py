@@ -12,11 +12,9 @@ import tifffile
 from PIL import Image
 
 from ssim_ae import Detector, evaluate, train
-from ssim_ae.config_files import load_settings
 from ssim_ae.data.images import coloured
 from ssim_ae.data.synthetic import make_dataset
 from ssim_ae.training.choose import CLEARLY
-from ssim_ae.training.train import third_part
 
 pytestmark = pytest.mark.e2e
 TINY = ["first_layer_channels=4", "latent=8", "steps=8", "batch_size=4", "resize=null", "seed=3"]
@@ -164,23 +162,6 @@ def test_a_collapsed_training_starts_again_once(
     assert run.record.warnings == []
     log = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in log] == [8]
-
-
-def test_the_third_part_takes_groups_where_that_is_a_small_share(tmp_path: Path) -> None:
-    settings, _ = load_settings("auto", changes=[r"group=^(\d+)_", "seed=1"])
-    many = [tmp_path / f"{strip}_{i}.png" for strip in range(10) for i in range(5)]
-    kept, chosen = third_part(many, settings, [])
-    assert len(chosen) in (5, 10)
-    assert {f.name[0] for f in kept}.isdisjoint(f.name[0] for f in chosen)
-    few = [tmp_path / f"{strip}_{i}.png" for strip in range(2) for i in range(20)]
-    kept, chosen = third_part(few, settings, [])
-    assert len(chosen) == 5  # not half of them
-    assert set(kept) | set(chosen) == set(few)
-    unseen = few[:3]
-    _, chosen = third_part(few, settings, set(few) - set(unseen))
-    assert set(chosen) <= set(unseen)
-    _, chosen = third_part(few, settings, few)  # all were seen: any will do
-    assert len(chosen) == 5
 
 
 def test_colour_is_found_out(fabric: Path, tmp_path: Path) -> None:

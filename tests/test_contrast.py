@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 import torch
 
-from ssim_ae.config import ResidualSettings, Stretch
+from ssim_ae.config import PLAIN, ResidualSettings, Stretch
 from ssim_ae.config_files import load_settings
 from ssim_ae.data.contrast import ORDINARY, RANGE, REACHED, stretch_of, stretched
 from ssim_ae.data.patches import draw_patches
@@ -20,7 +20,6 @@ from ssim_ae.errors import SettingsError
 from ssim_ae.model.inspector import Inspector
 from ssim_ae.model.joint import JointNetwork, WholePicture
 from ssim_ae.model.residuals import Residual
-from ssim_ae.training.loop import PLAIN
 
 
 def patches(spread: float, drift: float = 0.0) -> torch.Tensor:

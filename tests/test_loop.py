@@ -14,7 +14,9 @@ from ssim_ae.data.picture_store import PictureStore
 from ssim_ae.data.working_size import Preparation
 from ssim_ae.errors import InputError, SsimAeError
 from ssim_ae.model.network import Autoencoder
-from ssim_ae.training.loop import Interrupted, collapse, fit, learning_rate_at, start_accelerator
+from ssim_ae.training.devices import start_accelerator
+from ssim_ae.training.held_out import collapse
+from ssim_ae.training.loop import Interrupted, fit, learning_rate_at
 
 TINY = ["steps=20", "batch_size=4", "first_layer_channels=2", "latent=4", "resize=null"]
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from ssim_ae.data.split import distinct, group_names, hold_out
+from ssim_ae.data.split import distinct, group_names, hold_out, third_part
 from ssim_ae.errors import InputError
 
 
@@ -77,3 +77,20 @@ def test_group_patterns() -> None:
         group_names([Path("x.png")], r"^\d")
     with pytest.raises(InputError, match="no regular expression"):
         group_names([Path("x.png")], "(")
+
+
+def test_the_third_part_takes_groups_where_that_is_a_small_share(tmp_path: Path) -> None:
+    strips, seed = r"^(\d+)_", 1
+    many = [tmp_path / f"{strip}_{i}.png" for strip in range(10) for i in range(5)]
+    kept, chosen = third_part(many, strips, seed)
+    assert len(chosen) in (5, 10)
+    assert {f.name[0] for f in kept}.isdisjoint(f.name[0] for f in chosen)
+    few = [tmp_path / f"{strip}_{i}.png" for strip in range(2) for i in range(20)]
+    kept, chosen = third_part(few, strips, seed)
+    assert len(chosen) == 5  # not half of them
+    assert set(kept) | set(chosen) == set(few)
+    unseen = few[:3]
+    _, chosen = third_part(few, strips, seed, set(few) - set(unseen))
+    assert set(chosen) <= set(unseen)
+    _, chosen = third_part(few, strips, seed, few)  # all were seen: any will do
+    assert len(chosen) == 5

@@ -36,15 +36,9 @@ from ssim_ae.model.joint import JointNetwork
 from ssim_ae.model.weights import save_weights
 from ssim_ae.training.allocator import keep_freed_memory
 from ssim_ae.training.checkpoint import STATE
-from ssim_ae.training.loop import (
-    Interrupted,
-    Progress,
-    collapse,
-    fit,
-    has_fast_bf16,
-    held_out_report,
-    start_accelerator,
-)
+from ssim_ae.training.devices import has_fast_bf16, start_accelerator
+from ssim_ae.training.held_out import collapse, held_out_report
+from ssim_ae.training.loop import Interrupted, Progress, fit
 from ssim_ae.training.objective import (
     CHANCE,
     DONORS,

@@ -1,7 +1,8 @@
-"""Which good pictures are trained on, and which are held out for calibration."""
+"""Which good pictures are trained on, weigh the maps, and are held out for calibration."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections import Counter
@@ -11,6 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from ssim_ae.errors import InputError
+
+CHOSEN_ON = 0.12  # share of the pictures left for training that weigh the maps
 
 
 def distinct(fingerprints: Mapping[Path, str]) -> tuple[list[Path], list[str]]:
@@ -94,3 +97,20 @@ def hold_out(
     split = zip(files, groups, strict=True)
     pairs = [(f, g in chosen) for f, g in split]
     return [f for f, held in pairs if not held], [f for f, held in pairs if held]
+
+
+def third_part(
+    files: Sequence[Path], pattern: str | None, seed: int, seen: Collection[Path] = ()
+) -> tuple[list[Path], list[Path]]:
+    """(to train on, to weigh the maps by): whole groups, unless that would take a large share.
+
+    Pictures in ``seen`` (by weights taken over) only if there are no others: offsets and scales may
+    suffer a little, the thresholds do not.
+    """
+    singly = group_names(files, None)
+    for groups in (group_names(files, pattern), singly):
+        with contextlib.suppress(InputError):
+            train_files, chosen = hold_out(files, CHOSEN_ON, 0.5, groups, seed, seen)
+            if groups is singly or len(chosen) <= 2 * CHOSEN_ON * len(files):
+                return train_files, chosen
+    return hold_out(files, CHOSEN_ON, 0.5, singly, seed)

@@ -60,7 +60,7 @@ def _version(name: str) -> str | None:
 def _devices() -> dict[str, Any]:
     import torch
 
-    from ssim_ae.training.loop import has_fast_bf16
+    from ssim_ae.training.devices import has_fast_bf16
 
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {

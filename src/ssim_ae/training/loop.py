@@ -1,4 +1,4 @@
-"""The training loop: patches, network, SSIM loss, AdamW; devices and precision by accelerate."""
+"""The training loop: patches, network, loss, AdamW; an interrupted one can be resumed."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from ssim_ae.config import PLAIN, Settings
-from ssim_ae.data.patches import batch_seed, draw_patches
+from ssim_ae.config import Settings
 from ssim_ae.data.picture_store import PictureStore
-from ssim_ae.errors import InputError, SsimAeError
+from ssim_ae.errors import SsimAeError
 from ssim_ae.files import write_atomically, writing
 from ssim_ae.model.findings import findings
-from ssim_ae.model.ssim import ssim_loss
 from ssim_ae.training.checkpoint import STATE, load_state, save_state
+from ssim_ae.training.devices import any_process
+from ssim_ae.training.held_out import held_out_report
 from ssim_ae.training.objective import Batches, loss_of
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 LOG_EVERY = 10  # steps
 CHECKPOINT_EVERY = 60.0  # seconds
-HELD_OUT_PATCHES = 32
 
 
 @dataclass(frozen=True)
@@ -50,44 +49,6 @@ class Progress:
 
 class Interrupted(SsimAeError):
     """Stopped by Ctrl-C or SIGTERM; the run can be resumed."""
-
-
-def start_accelerator(settings: Settings) -> Accelerator:
-    """Device, precision and processes.
-
-    Raises:
-        InputError: the precision is not to be had on this device.
-    """
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-
-    AcceleratorState._reset_state()  # a second training in one process may differ in precision
-    precision = {"float32": "no", "bf16": "bf16", "fp16": "fp16"}[settings.precision]
-    try:
-        accelerator = Accelerator(cpu=settings.device == "cpu", mixed_precision=precision)
-        if precision == "fp16" and accelerator.device.type == "cpu":  # some versions let it pass
-            raise ValueError("fp16 needs a GPU or NPU")
-    except ValueError as error:
-        raise InputError(
-            f"precision {settings.precision} is not to be had on this device ({error}): "
-            "set precision=float32 or bf16"
-        ) from None
-    if settings.batch_size % accelerator.num_processes:
-        raise InputError(
-            f"batch_size {settings.batch_size} is no multiple of "
-            f"{accelerator.num_processes} processes: change one of them"
-        )
-    return accelerator
-
-
-def has_fast_bf16(device: str) -> bool:
-    """Whether matrices of bf16 are multiplied in hardware: CUDA since Ampere, CPUs with AMX or
-    AVX-512 BF16."""
-    if device == "auto" and torch.cuda.is_available():
-        return torch.cuda.get_device_capability() >= (8, 0)
-    ask = getattr(torch.cpu, "get_capabilities", None)  # older versions of torch cannot say
-    able = {} if ask is None else ask()
-    return bool(able.get("amx_bf16", False) or able.get("avx512_bf16", False))
 
 
 def learning_rate_at(step: int, settings: Settings) -> float:
@@ -219,38 +180,6 @@ def fit(
     }
 
 
-@torch.inference_mode()
-def held_out_report(
-    network: nn.Module, held_out: PictureStore, settings: Settings
-) -> dict[str, float]:
-    """How the network does on patches of held-out good pictures, always the same ones.
-
-    ``held_out_loss``: 1 - SSIM. ``contrast``: standard deviation of the reconstructions' pixels
-    within a patch over that of the patches; near 0 when everything comes out as plain grey.
-    """
-    network.eval()
-    seed = batch_seed(settings.seed, -1 & 0xFFFFFFFF, 0)
-    patches = draw_patches(held_out, HELD_OUT_PATCHES, settings.tile, PLAIN, seed)
-    device = next(network.parameters()).device
-    patches = patches.to(device, memory_format=torch.channels_last)
-    reconstruction = findings(network(patches)).reconstruction.float()
-    spread = reconstruction.std(dim=(2, 3)).mean() / patches.std(dim=(2, 3)).mean().clamp(min=1e-6)
-    loss = ssim_loss(reconstruction, patches)
-    network.train()
-    return {"held_out_loss": float(loss), "contrast": float(spread)}
-
-
-def collapse(report: dict[str, Any]) -> str | None:
-    """One line when the network learned nothing, else None."""
-    if report["contrast"] < 0.1:
-        what = f"reconstructions are almost plain grey (contrast {report['contrast']:.3f})"
-    elif report["held_out_loss"] > 0.9:
-        what = f"the loss did not fall (held-out 1 - SSIM {report['held_out_loss']:.2f})"
-    else:
-        return None
-    return f"training collapsed: {what}: raise steps, change learning_rate, or use --preset auto"
-
-
 def _keep_log(file: Path, start: int) -> None:
     """Keep the log's whole lines up to step ``start``; a new run starts empty."""
     kept = []
@@ -265,12 +194,6 @@ def _keep_log(file: Path, start: int) -> None:
 def _log(file: Path, line: Progress) -> None:
     with writing(file), file.open("a") as stream:
         stream.write(json.dumps(line.__dict__) + "\n")
-
-
-def any_process(accelerator: Accelerator, flag: bool) -> bool:
-    """Whether the flag is set in any of the processes; the same answer in all."""
-    total = accelerator.reduce(torch.tensor(float(flag), device=accelerator.device), "sum")
-    return bool(total > 0)
 
 
 @contextmanager

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,14 @@ import psutil
 import torch
 
 import ssim_ae
-from ssim_ae.config import PLAIN, Settings
+from ssim_ae.config import PLAIN
 from ssim_ae.config_files import load_settings, save_settings
 from ssim_ae.data.contrast import stretch_of
 from ssim_ae.data.images import coloured, named, readable
 from ssim_ae.data.layouts import training_pictures
 from ssim_ae.data.patches import draw_patches
 from ssim_ae.data.picture_store import PictureStore
-from ssim_ae.data.split import distinct, group_names, hold_out
+from ssim_ae.data.split import distinct, group_names, hold_out, third_part
 from ssim_ae.data.working_size import Preparation, much_rescaled
 from ssim_ae.errors import InputError, PictureError
 from ssim_ae.files import require_writable, write_atomically
@@ -31,16 +30,10 @@ from ssim_ae.training.allocator import keep_freed_memory
 from ssim_ae.training.assemble import count_colors, write_run
 from ssim_ae.training.calibrate import calibrated
 from ssim_ae.training.checkpoint import STATE
+from ssim_ae.training.devices import any_process, has_fast_bf16, start_accelerator
+from ssim_ae.training.held_out import collapse
 from ssim_ae.training.imagenet import imagenet_weights
-from ssim_ae.training.loop import (
-    Interrupted,
-    Progress,
-    any_process,
-    collapse,
-    fit,
-    has_fast_bf16,
-    start_accelerator,
-)
+from ssim_ae.training.loop import Interrupted, Progress, fit
 from ssim_ae.training.run_folder import (
     CONFIG,
     OF_DETECTOR,
@@ -55,7 +48,6 @@ from ssim_ae.training.sample import write_sample
 from ssim_ae.training.start import new_network, take_over
 
 CALMER = 3.0  # by how much the learning rate falls when a collapsed training starts again
-CHOSEN_ON = 0.12  # share of the pictures left for training
 STRETCHED_BY = 256  # patches that say how faint a data set is
 BEFORE = (
     "before"  # in split.json, of a run that took weights over: fingerprints of what they have seen
@@ -143,7 +135,9 @@ def train(
     )
     parts = {"train": train_files, "held_out": held_files}
     if settings.network == "joint":  # a third part says what good maps are like
-        parts["train"], parts["chosen_on"] = third_part(train_files, settings, seen)
+        parts["train"], parts["chosen_on"] = third_part(
+            train_files, settings.group, settings.seed, seen
+        )
     split = {name: {f.name: fingerprints[f] for f in part} for name, part in parts.items()}
     if resume and split != {name: part for name, part in started.items() if name != BEFORE}:
         raise InputError(
@@ -251,23 +245,6 @@ def train(
             f"`ssim-ae train DATASET --output {run} --resume`"
         ) from None
     return Run(run, record, report, notes, unreadable)
-
-
-def third_part(
-    files: Sequence[Path], settings: Settings, seen: Collection[Path]
-) -> tuple[list[Path], list[Path]]:
-    """(to train on, to weigh the maps by): whole groups, unless that would take a large share.
-
-    Pictures in ``seen`` (by weights taken over) only if there are no others: offsets and scales may
-    suffer a little, the thresholds do not.
-    """
-    groups, singly = group_names(files, settings.group), group_names(files, None)
-    for names in (groups, singly):
-        with contextlib.suppress(InputError):
-            train_files, chosen = hold_out(files, CHOSEN_ON, 0.5, names, settings.seed, seen)
-            if names is singly or len(chosen) <= 2 * CHOSEN_ON * len(files):
-                return train_files, chosen
-    return hold_out(files, CHOSEN_ON, 0.5, singly, settings.seed)
 
 
 def _trained_by(init_from: str | Path | None) -> set[str]:
