@@ -9,7 +9,6 @@ does; writes benchmarks/results/ablation.json after each and does not repeat wha
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from torch import nn
 
 from machine import load_result, save_result
 from quality import SETS
+from real_data import folder_of_sets
 from ssim_ae import evaluate
 from ssim_ae.config import Settings
 from ssim_ae.model import joint
@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--result", type=Path, default=RESULT)
     arguments = parser.parse_args()
-    data = Path(os.environ["SSIM_AE_DATA"])
+    data = folder_of_sets()
     result = load_result(arguments.result)
     for name in arguments.set or ["fabric_01", "metal_plate"]:
         done = result.setdefault("sets", {}).setdefault(name, {})

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from typing import Any
 
 from machine import load_result, save_result
 from quality import SETS
+from real_data import folder_of_sets
 from ssim_ae import Detector, evaluate
 from ssim_ae.data.layouts import test_pictures
 from ssim_ae.deploy.export import PRECISIONS, export
@@ -49,7 +49,7 @@ def main() -> None:
         result["install"] = base_installation()
         print(result["install"])
     else:
-        data = Path(os.environ["SSIM_AE_DATA"])
+        data = folder_of_sets()
         for name in arguments.set or ["fabric_02", "metal_plate"]:
             folder, options = SETS[name]
             run = arguments.work / name

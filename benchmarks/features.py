@@ -11,7 +11,6 @@ lets generated defects decide; `always` takes them whatever those say. Without t
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 from machine import load_result, save_result
 from main_path import command
 from quality import SETS
+from real_data import folder_of_sets
 from ssim_ae.runtime.detector import Detector
 
 RESULT = Path(__file__).parent / "results" / "features.json"
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/features"))
     parser.add_argument("--result", type=Path, default=RESULT)
     arguments = parser.parse_args()
-    data = Path(os.environ["SSIM_AE_DATA"])
+    data = folder_of_sets()
     result = load_result(arguments.result)
     result["machine"]["versions"][WEIGHTS] = version(WEIGHTS)
     changes = ["--set", f"seed={arguments.seed}"]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import describe_machine
+from real_data import folder_of_sets
 
 RESULT = Path(__file__).parent / "results" / "main_path.json"
 STRIPS = ["--group", r"^(\d+)_"]  # AITEX tiles of one strip are held out together
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--only", action="append", help="name of a run; repeat for several")
     parser.add_argument("--work", type=Path, default=Path("runs/main_path"))
     arguments = parser.parse_args()
-    data = Path(os.environ["SSIM_AE_DATA"])
+    data = folder_of_sets()
     results = json.loads(RESULT.read_text()) if RESULT.exists() else {"runs": {}}
     results["machine"] = describe_machine()
     for name in arguments.only or RUNS:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ import numpy as np
 
 from machine import load_result, save_result
 from main_path import STRIPS, command
+from real_data import folder_of_sets
 
 RESULT = Path(__file__).parent / "results" / "quality.json"
 SETS = {  # name -> (folder, further options)
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--latency", action="store_true")
     parser.add_argument("--result", type=Path, default=RESULT)
     arguments = parser.parse_args()
-    data = Path(os.environ["SSIM_AE_DATA"])
+    data = folder_of_sets()
     result = load_result(arguments.result)
     length = f"_{arguments.steps}_steps" if arguments.steps else ""
     for seed in arguments.seed or SEEDS:

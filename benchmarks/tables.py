@@ -45,7 +45,6 @@ TABLES: dict[str, Callable[[], str]] = {
         tables_quality.evenness,
         tables_quality.features,
         tables_quality.ablation,
-        tables_quality.ablation_metal_plate,
         tables_quality.pretraining,
         tables_deployment.deployment,
         tables_deployment.installation,

@@ -200,19 +200,10 @@ def evenness() -> str:
 
 
 def ablation() -> str:
-    """One row for each set and variant, of an earlier recipe."""
-    return variants_of("ablation")
-
-
-def ablation_metal_plate() -> str:
-    """The same, of the present one."""
-    return variants_of("ablation_metal_plate")
-
-
-def variants_of(name: str) -> str:
+    """One row for each set and variant."""
     rows = [
         [name, variant, *(f"{r[k]:.3f}" for k in ("held_out_loss", "contrast", *QUALITY))]
-        for name, variants in result(name)["sets"].items()
+        for name, variants in result("ablation")["sets"].items()
         for variant, r in variants.items()
     ]
     head = ["set", "variant", "held-out loss", "contrast", "pixel AUROC", "AU-PRO", "image AUROC"]

@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import statistics
 from pathlib import Path
 from typing import Any
 
 from machine import load_result, save_result
+from real_data import folder_of_sets
 from ssim_ae import evaluate, train
 
 RESULT = Path(__file__).parent / "results" / "time_to_quality.json"
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--result", type=Path, default=RESULT)
     parser.add_argument("--json", action="store_true", help="print the result as one line")
     arguments = parser.parse_args()
-    data = Path(os.environ["SSIM_AE_DATA"]) / DATASET
+    data = folder_of_sets() / DATASET
     result = load_result(arguments.result)
     result.setdefault("curves", {})
     for name in [arguments.only] if arguments.only else CURVES:

@@ -10,7 +10,6 @@ benchmarks/results/pretraining.json and does not repeat what is there.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -18,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from machine import load_result, save_result
 from quality import SETS
+from real_data import folder_of_sets
 from ssim_ae import evaluate, train
 
 RESULT = Path(__file__).parents[1] / "results" / "pretraining.json"
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/pretraining_compare"))
     parser.add_argument("--result", type=Path, default=RESULT)
     arguments = parser.parse_args()
-    data = Path(os.environ["SSIM_AE_DATA"])
+    data = folder_of_sets()
     result = load_result(arguments.result)
     for steps in arguments.steps or STEPS:
         for name in arguments.set or SETS:

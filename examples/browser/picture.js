@@ -1,5 +1,5 @@
 // A picture file in, pixels at working size out, and maps back to the picture's own size: what
-// ssim_ae/data/images.py does, so that the network sees the same bytes.
+// ssim_ae/data/images.py and working_size.py do, so that the network sees the same bytes.
 import { resample } from "./resample.js";
 
 /** A file -> {pixels, height, width, channels}; grey (channels 1) or RGB (3), 8 bit. */

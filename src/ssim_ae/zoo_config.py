@@ -51,7 +51,7 @@ ANSWERED = {
     "save_dir": "no effect: say where with `evaluate --output`",
     "aug_dir": "no effect: patches are cut in memory, none are written to disk",
     "online_aug": "no effect: patches are always cut while training",
-    "img_suffix": "no effect: every picture format is found by its contents' suffix",
+    "img_suffix": "no effect: pictures of every known format are found by their suffix",
     "mask_suffix": "no effect: masks are found by the layout (<stem>_mask.png or <stem>.png)",
     "run_eval": _EVAL,
     "start_epoch": _EVAL,

@@ -57,7 +57,8 @@ def export(
     Args:
         to, precision: see ``PRECISIONS``.
         pictures: good and defective ones, compared in addition to those that the run keeps.
-        size: (height, width) at working size of a MindIR; by default the square of the settings.
+        size: (height, width) at working size of a MindIR; by default that of
+            the settings' centre crop, or of the run's first sample picture.
 
     Raises:
         InputError: no such target or precision, or the run cannot be exported so.
@@ -89,7 +90,7 @@ def export(
     _ = detector.thresholds  # told before work begins
     sample = read_sample(detector, pictures)
     if to == "mindir":
-        size = size or _square(detector.record, sample)
+        size = size or _size(detector.record, sample)
         smallest = detector.record.settings.tile
         if min(size) < smallest:
             raise InputError(f"size {size[0]}x{size[1]} is below {smallest} pixels: raise it")
@@ -195,6 +196,6 @@ def _checkpoint(detector: Detector, file: Path) -> Exported:
     return Exported([file], "float32", None)
 
 
-def _square(record: Record, sample: Sequence[Pixels]) -> tuple[int, int]:
+def _size(record: Record, sample: Sequence[Pixels]) -> tuple[int, int]:
     side = record.settings.centre_crop
     return (side, side) if side else (sample[0].shape[0], sample[0].shape[1])
