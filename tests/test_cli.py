@@ -122,6 +122,9 @@ def test_train_evaluate_inspect_calibrate(fabric: Path, tmp_path: Path) -> None:
         assert {r["verdict"] for r in rows} <= {"good", "defective"}
         assert len(list((out / "overlays").iterdir())) == len(list((out / "masks").iterdir())) == 5
         assert tifffile.imread(next((out / "maps").iterdir())).dtype == np.float32
+        assert "earlier inspection" not in done.stderr
+    again = ssim_ae("inspect", run, pictures / "000.png", "--output", tmp_path / "csv")
+    assert "csv: holds pictures of an earlier inspection" in again.stderr
 
     fresh = tmp_path / "fresh"
     make_dataset(fresh, seed=77, train=9, good=0, per_defect=0, size=(160, 176))

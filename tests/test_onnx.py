@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import onnxruntime as ort
 import pytest
@@ -9,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ssim_ae.config_files import load_settings
-from ssim_ae.deploy import onnx
+from ssim_ae.deploy import onnx, sizes
 from ssim_ae.model.build import inspector_of, network_of
 from ssim_ae.model.inspector import Inspector
 
@@ -68,3 +70,18 @@ def test_the_short_way_and_the_exporters_own_give_equal_graphs(
         pictures = {"image": image(batch).numpy()}
         for a, b in zip(one.run(None, pictures), other.run(None, pictures), strict=True):
             np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize("preset", ["auto", "fast"])
+def test_strides_read_off_the_example_change_nothing_in_the_file(
+    preset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, asked = inspector(preset), []
+    contiguous = sizes._contiguous
+    monkeypatch.setattr(
+        sizes, "_contiguous", lambda *a, **k: asked.append(a[0].shape) or contiguous(*a, **k)
+    )
+    quick = onnx.graph_bytes(made, 3, 128)
+    assert asked  # torch still asks where it was changed
+    monkeypatch.setattr(onnx, "strides_of_the_example", nullcontext)
+    assert onnx.graph_bytes(made, 3, 128) == quick

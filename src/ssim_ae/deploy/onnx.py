@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from ssim_ae.deploy.sizes import strides_of_the_example
 from ssim_ae.deploy.translate import as_traced, simplify, translations
 from ssim_ae.model.inspector import Inspected, Inspector
 from ssim_ae.runtime.constants import NAMES
@@ -51,13 +52,13 @@ def prepared(inspector: Inspector) -> Inspector:
 
 
 def shortly(inspector: Inspector, example: Tensor, dims: dict[int, Any]) -> torch.onnx.ONNXProgram:
-    """By torch's dynamo exporter as far as it is needed, see ``deploy.translate``.
+    """By torch's dynamo exporter as far as it is needed, see ``deploy.translate`` and ``sizes``.
 
     Raises:
         OnnxExporterError, AttributeError, ImportError: another version of it, with other parts or
             an operation that it knows only decomposed.
     """
-    with as_traced():
+    with as_traced(), strides_of_the_example():
         program = torch.onnx.export(
             inspector,
             (example,),

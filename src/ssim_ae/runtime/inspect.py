@@ -12,7 +12,7 @@ from ssim_ae.data.layouts import pictures_in
 from ssim_ae.errors import InputError, PictureError
 from ssim_ae.files import require_writable
 from ssim_ae.runtime.detector import Detector
-from ssim_ae.runtime.writers import FORMATS, row, table, unreadable, write_pictures
+from ssim_ae.runtime.writers import FORMATS, PICTURES, row, table, unreadable, write_pictures
 
 LARGER = 1.5  # a picture this many times the calibrated size has that many more chances to alarm
 LISTED = 1000  # results handed back in the summary; a table on disk holds all of them
@@ -72,6 +72,11 @@ def inspect_pictures(
     warned = False
     if output is not None:
         require_writable(output)
+        if any((output / pictures).exists() for pictures in PICTURES):
+            complain(
+                f"note: {output}: holds pictures of an earlier inspection; where this one has none "
+                f"of their name they stay: results.{kind} names its own, an empty folder has no mix"
+            )
     names = _distinct_names(files)
     counts = {"good": 0, "defective": 0, "unreadable": 0}
     results: list[dict[str, Any]] = []

@@ -24,6 +24,7 @@ from ssim_ae.runtime.detector import Inspection
 from ssim_ae.runtime.overlay import BAND, overlay_bands
 from ssim_ae.runtime.png import write_png
 
+PICTURES = ("overlays", "masks", "maps")  # folders beside the table
 FORMATS = ("jsonl", "csv", "parquet")
 COLUMNS = ("source", "verdict", "score", "threshold", "regions", "name", "error")
 ROWS_AT_ONCE = 1000  # a Parquet row group
