@@ -23,9 +23,9 @@ from ssim_ae.config import ResidualSettings
 from ssim_ae.data.layouts import test_pictures
 from ssim_ae.data.synthetic import make_dataset
 from ssim_ae.evaluation.metrics import PixelCounts, auroc, per_score
+from ssim_ae.model.anomaly_map import Residual
 from ssim_ae.model.inspector import Inspector
 from ssim_ae.model.network import Autoencoder
-from ssim_ae.model.residuals import Residual
 from ssim_ae.model.tiling import TiledReconstruction
 from ssim_ae.model.weights import load_weights
 from ssim_ae.runtime.detector import Detector

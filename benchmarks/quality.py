@@ -104,9 +104,9 @@ def true_results(run: Path, dataset: Path) -> tuple[list[dict[str, Any]], dict[s
     from ssim_ae.data.images import read_picture
     from ssim_ae.data.layouts import test_pictures
     from ssim_ae.evaluation.metrics import PixelCounts, auroc, per_score
+    from ssim_ae.model.anomaly_map import Residual
     from ssim_ae.model.build import network_of, on_whole_pictures
     from ssim_ae.model.inspector import Inspector
-    from ssim_ae.model.residuals import Residual
     from ssim_ae.model.weights import WEIGHTS, load_weights
     from ssim_ae.runtime.detector import Detector
     from ssim_ae.training.choose import Point, candidate

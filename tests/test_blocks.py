@@ -4,9 +4,9 @@ import torch
 
 from ssim_ae.config import ResidualSettings, ResidualTerm
 from ssim_ae.config_files import load_settings
+from ssim_ae.model.anomaly_map import Residual
 from ssim_ae.model.inspector import Inspector
 from ssim_ae.model.network import Autoencoder, initialize
-from ssim_ae.model.residuals import Residual
 from ssim_ae.model.tiling import BlendedFeatures, TiledReconstruction
 from ssim_ae.runtime.blocks import Tiling, run_in_blocks
 
@@ -126,9 +126,21 @@ def test_a_block_of_any_shape_stays_within_the_memory(
     cut = Tiling(settings, reach=170 if settings.blend == "features" else 14)
     height, width = (max(length, settings.tile) for length in size)
     down, across = cut.block(height, width)
-    assert cut.fits(down, across)
+    room = cut.room(height, width)
+    assert cut.taken(down, across) <= room
     could_grow = [
-        down < cut.count(height) and cut.fits(down + 1, across),
-        across < cut.count(width) and cut.fits(down, across + 1),
+        down < cut.count(height) and cut.taken(down + 1, across) <= room,
+        across < cut.count(width) and cut.taken(down, across + 1) <= room,
     ]
     assert not all(could_grow)  # no smaller than it must be
+
+
+def test_small_pictures_leave_more_room_for_a_block_and_none_takes_all_of_4_gib() -> None:
+    settings = load_settings("auto", changes={"color": "rgb"})[0]
+    cut, sides = Tiling(settings, reach=100), (1000, 5000, 15_000, 20_000)
+    rooms = [cut.room(side, side) for side in sides]
+    assert rooms == sorted(rooms, reverse=True)
+    assert rooms[0] == rooms[1] == 2 * rooms[-1]
+    held = [7 * side * side for side in sides]  # picture and map
+    assert all(room + bytes_ < 3.5 * 2**30 for room, bytes_ in zip(rooms, held, strict=True))
+    assert Tiling(settings, reach=100, memory=12_345).room(5000, 5000) == 12_345

@@ -10,9 +10,9 @@ from ssim_ae.config_files import load_settings
 from ssim_ae.data.evenness import TEXTURE
 from ssim_ae.data.picture_store import PictureStore
 from ssim_ae.data.working_size import Preparation
+from ssim_ae.model.anomaly_map import Residual
 from ssim_ae.model.findings import Findings
 from ssim_ae.model.inspector import Inspector
-from ssim_ae.model.residuals import Residual
 from ssim_ae.training.choose import CLEARLY, GRID, USUAL, candidate, choose, kind_of, normalised
 
 

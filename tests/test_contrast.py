@@ -17,9 +17,9 @@ from ssim_ae.data.picture_store import PictureStore
 from ssim_ae.data.working_size import Preparation
 from ssim_ae.deploy.onnx import graph_bytes
 from ssim_ae.errors import SettingsError
+from ssim_ae.model.anomaly_map import Residual
 from ssim_ae.model.inspector import Inspector
 from ssim_ae.model.joint import JointNetwork, WholePicture
-from ssim_ae.model.residuals import Residual
 
 
 def patches(spread: float, drift: float = 0.0) -> torch.Tensor:

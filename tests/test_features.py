@@ -24,6 +24,7 @@ from ssim_ae.data.working_size import Preparation
 from ssim_ae.deploy.fold import folded
 from ssim_ae.deploy.onnx import graph_bytes
 from ssim_ae.errors import SettingsError
+from ssim_ae.model.anomaly_map import Residual
 from ssim_ae.model.build import inspector_of, network_of
 from ssim_ae.model.core_set import SOFTENING
 from ssim_ae.model.features import (
@@ -37,7 +38,6 @@ from ssim_ae.model.findings import Findings
 from ssim_ae.model.inspector import Inspector
 from ssim_ae.model.joint import REACH as JOINT_REACH
 from ssim_ae.model.joint import JointNetwork, WholePicture
-from ssim_ae.model.residuals import Residual
 from ssim_ae.runtime.blocks import Tiling, run_in_blocks
 from ssim_ae.training.core_set import core_set, learn, standard_units
 from ssim_ae.training.imagenet import imagenet_weights, load_imagenet

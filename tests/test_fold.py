@@ -15,9 +15,9 @@ from ssim_ae.config_files import load_settings
 from ssim_ae.deploy.fold import folded
 from ssim_ae.deploy.onnx import graph_bytes
 from ssim_ae.errors import DetectorError, InputError
+from ssim_ae.model.anomaly_map import Residual
 from ssim_ae.model.build import inspector_of, network_of
 from ssim_ae.model.inspector import Inspected, Inspector, MedianGrey
-from ssim_ae.model.residuals import Residual
 from ssim_ae.runtime.constants import replace_constants
 from ssim_ae.training.assemble import CONTROL
 

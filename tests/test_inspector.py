@@ -4,9 +4,9 @@ import torch
 from torch import nn
 
 from ssim_ae.config import ResidualSettings, ResidualTerm
+from ssim_ae.model.anomaly_map import Residual
 from ssim_ae.model.inspector import Inspector, MedianGrey
 from ssim_ae.model.network import Autoencoder, initialize
-from ssim_ae.model.residuals import Residual
 from ssim_ae.model.tiling import BlendedFeatures, TiledReconstruction
 
 TILE = 16

@@ -7,11 +7,11 @@ from skimage.metrics import structural_similarity
 from ssim_ae.config import CELL, ResidualSettings
 from ssim_ae.config_files import load_settings
 from ssim_ae.deploy.onnx import graph_bytes
+from ssim_ae.model.anomaly_map import Residual
 from ssim_ae.model.filters import mirrored
 from ssim_ae.model.inspector import Inspector
 from ssim_ae.model.joint import JointNetwork, WholePicture, compared
 from ssim_ae.model.network import parameter_count
-from ssim_ae.model.residuals import Residual
 from ssim_ae.runtime.blocks import Tiling, run_in_blocks
 
 TERMS = [{"kind": "head"}, {"kind": "gradient", "sigma": 3}, {"kind": "band", "sigma": 2}]

@@ -13,11 +13,11 @@ from torch.nn import functional as F
 
 from ssim_ae import Detector, train
 from ssim_ae.config import ResidualSettings
+from ssim_ae.model.anomaly_map import Residual
 from ssim_ae.model.core_set import SOFTENING
 from ssim_ae.model.inspector import Inspector
 from ssim_ae.model.joint import JointNetwork, WholePicture
 from ssim_ae.model.memory import CENTRES, STRIDE
-from ssim_ae.model.residuals import Residual
 from ssim_ae.training.core_set import learned_memory, uncorrelated
 from tests.test_features import store, with_noise
 

@@ -204,8 +204,8 @@ def fixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[MindSpore, bytes]:
     from ssim_ae.config import ResidualSettings
     from ssim_ae.deploy.mindspore import mindir
     from ssim_ae.deploy.onnx import graph_bytes
+    from ssim_ae.model.anomaly_map import Residual
     from ssim_ae.model.inspector import Inspector, MedianGrey
-    from ssim_ae.model.residuals import Residual
     from tests.test_fold import with_verdicts
 
     residual = Residual(ResidualSettings.model_validate({"terms": [{"kind": "l1"}]}))

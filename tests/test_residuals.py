@@ -5,8 +5,9 @@ from scipy import ndimage
 from skimage.metrics import structural_similarity
 
 from ssim_ae.config import ResidualSettings, ResidualTerm
+from ssim_ae.model.anomaly_map import SURROUND, Residual, bounded, surroundings
 from ssim_ae.model.findings import Findings
-from ssim_ae.model.residuals import KINDS, SURROUND, Residual, bounded, surroundings
+from ssim_ae.model.residuals import KINDS
 
 
 def pictures(c: int, h: int = 96, w: int = 80) -> tuple[torch.Tensor, torch.Tensor]:

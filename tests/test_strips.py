@@ -13,8 +13,9 @@ from ssim_ae.data import images
 from ssim_ae.data.images import to_pixels
 from ssim_ae.data.working_size import Geometry, Preparation
 from ssim_ae.runtime import onnxruntime_engine
+from ssim_ae.runtime import overlay as runtime_overlay
 from ssim_ae.runtime.detector import Inspection
-from ssim_ae.runtime.overlay import BAND, overlay
+from ssim_ae.runtime.overlay import overlay
 from ssim_ae.runtime.record import Thresholds
 from ssim_ae.runtime.writers import write_pictures
 
@@ -75,9 +76,12 @@ def inspection(height: int, width: int = 30) -> Inspection:
     )
 
 
-@pytest.mark.parametrize("height", [1, BAND - 1, BAND, BAND + 1, 2 * BAND + 1])
-def test_outlines_cross_the_bands(height, tmp_path) -> None:
+@pytest.mark.parametrize("height", [1, 15, 16, 17, 33, 257])
+def test_outlines_cross_the_strips(height, tmp_path, monkeypatch) -> None:
     found = inspection(height)
+    rows = 16 * found.mask.shape[1]
+    monkeypatch.setattr(runtime_overlay, "DRAWN", rows)
+    monkeypatch.setattr(images, "AT_ONCE", rows)
     mask = found.mask
     edge = ndimage.binary_dilation(mask) & ~mask
     drawn = overlay(found)

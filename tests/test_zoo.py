@@ -9,8 +9,8 @@ from ssim_ae.config import ResidualSettings, ZooSettings
 from ssim_ae.data.picture_store import PictureStore
 from ssim_ae.data.working_size import Preparation
 from ssim_ae.evaluation.zoo import PixelTally, verdict_numbers, zoo_mask
+from ssim_ae.model.anomaly_map import Residual
 from ssim_ae.model.inspector import Inspector, MedianGrey
-from ssim_ae.model.residuals import Residual
 from ssim_ae.training.zoo_thresholds import zoo_scales
 
 

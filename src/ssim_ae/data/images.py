@@ -125,9 +125,9 @@ def to_pixels(image: Image.Image, color: str, name: object) -> Pixels:
         return pixels
 
 
-def strips(height: int, width: int) -> Iterator[tuple[int, int]]:
-    """First row and end of each strip of a picture; one strip if it is not large."""
-    rows = max(1, AT_ONCE // width)
+def strips(height: int, width: int, pixels: int | None = None) -> Iterator[tuple[int, int]]:
+    """First row and end of each strip of a picture, of so many pixels (``AT_ONCE`` by default)."""
+    rows = max(1, (pixels or AT_ONCE) // width)
     for top in range(0, height, rows):
         yield top, min(top + rows, height)
 

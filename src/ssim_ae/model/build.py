@@ -5,11 +5,11 @@ from __future__ import annotations
 from torch import nn
 
 from ssim_ae.config import Settings
+from ssim_ae.model.anomaly_map import Residual
 from ssim_ae.model.features import FeatureDistance
 from ssim_ae.model.inspector import Inspector
 from ssim_ae.model.joint import JointNetwork, WholePicture
 from ssim_ae.model.network import Autoencoder, initialize
-from ssim_ae.model.residuals import Residual
 from ssim_ae.model.tiling import BlendedFeatures, TiledReconstruction
 
 

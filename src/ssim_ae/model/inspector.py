@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from ssim_ae.config import Stretch
 from ssim_ae.data.contrast import stretched
+from ssim_ae.model.anomaly_map import Residual
 from ssim_ae.model.findings import Findings, findings
-from ssim_ae.model.residuals import Residual
 
 
 class MedianGrey(nn.Module):

@@ -23,20 +23,24 @@ from ssim_ae.runtime.engines import Engine
 # RGB, 16 and 32 wide.
 BYTES = {"reference": (1.4, 461), "joint": (22, 50)}
 REMEMBERED = 125  # bytes for each pixel: likeness to the memory's 2,000 centres, at 1/8 of the side
-# bytes of a block, so that it fits into 4 GiB beside a colour picture of 20,000x20,000 and its map
-MEMORY = 3 << 28
+# Bytes: of a block at least and at most, and of a block, its picture and the map together, so that
+# all of it stays within 4 GiB for a colour picture of 20,000x20,000. Blocks of twice the memory see
+# each pixel half as often, as they overlap by what a pixel's value looks around; beyond, they gain
+# less.
+LEAST, MOST, ALL = 3 << 28, 6 << 28, 13 << 28
 
 
 @dataclass(frozen=True)
 class Tiling:
     """How a detector's pictures are tiled, and how they are cut when they are large.
 
-    ``reach``: how far beyond its tiles a pixel's value looks, pixels. ``memory``: bytes of a block.
+    ``reach``: how far beyond its tiles a pixel's value looks, pixels. ``memory``: bytes that a
+    block may take; by default according to the picture.
     """
 
     settings: Settings
     reach: int
-    memory: int = MEMORY
+    memory: int | None = None
 
     @property
     def tile(self) -> int:
@@ -46,8 +50,15 @@ class Tiling:
     def stride(self) -> int:
         return self.settings.grid[1]
 
-    def fits(self, down: int, across: int) -> bool:
-        """Whether a block of so many tiles stays within the memory."""
+    def room(self, height: int, width: int) -> int:
+        """Bytes that a block of a picture of this size may take."""
+        if self.memory is not None:
+            return self.memory
+        held = height * width * (self.settings.channels + np.dtype(np.float32).itemsize)
+        return min(MOST, max(LEAST, ALL - held))
+
+    def taken(self, down: int, across: int) -> int:
+        """Bytes that an engine takes for a block of so many tiles, an upper bound."""
         s = self.settings
         area = ((down - 1) * self.stride + self.tile) * ((across - 1) * self.stride + self.tile)
         once = s.network == "joint" or s.blend == "features"
@@ -55,18 +66,18 @@ class Tiling:
         network, residual = BYTES[s.network]
         taken = network * s.first_layer_channels * seen + residual * s.channels * area
         taken += REMEMBERED * area if s.residual.has("memory") else 0
-        return taken <= self.memory
+        return int(taken)
 
     def block(self, height: int, width: int) -> tuple[int, int]:
         """Tiles (down, across) of the blocks of a picture: as square as it allows."""
-        down, across = self.count(height), self.count(width)
+        down, across, room = self.count(height), self.count(width), self.room(height, width)
         side = self.fewest()
-        while self.fits(side + 1, side + 1):
+        while self.taken(side + 1, side + 1) <= room:
             side += 1
         # what one axis does not need, the other one may take
-        while across > side and not self.fits(min(down, side), across):
+        while across > side and self.taken(min(down, side), across) > room:
             across -= 1
-        while down > side and not self.fits(down, across):
+        while down > side and self.taken(down, across) > room:
             down -= 1
         return down, across
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from ssim_ae.data.images import Pixels
+from ssim_ae.data.images import Pixels, strips
 from ssim_ae.runtime.detector import Inspection
 
-BAND = 256  # rows at a time
+DRAWN = 1 << 18  # pixels at a time: each takes some hundred bytes while it is mixed
 _YELLOW, _RED, _EDGE = (
     np.array(c, np.float32) for c in ((255, 220, 0), (220, 0, 30), (255, 0, 200))
 )
@@ -26,10 +26,11 @@ def overlay(inspection: Inspection) -> Pixels:
 
 
 def overlay_bands(inspection: Inspection) -> Iterator[Pixels]:
-    """The same some rows at a time, from the top: that of a line scan is large."""
+    """The same in strips, from the top: that of a line scan is large."""
     picture, anomaly_map, mask = inspection.picture, inspection.anomaly_map, inspection.mask
-    for top in range(0, mask.shape[0], BAND):
-        rows = slice(top, top + BAND)
+    height, width = mask.shape
+    for top, bottom in strips(height, width, DRAWN):
+        rows = slice(top, bottom)
         part = picture[rows]
         base = part if part.ndim == 3 else np.repeat(part[..., None], 3, axis=2)
         relative = anomaly_map[rows] / max(inspection.thresholds.pixel, 1e-12)
@@ -37,7 +38,7 @@ def overlay_bands(inspection: Inspection) -> Iterator[Pixels]:
         colour = _YELLOW * (1 - heat) + _RED * heat
         opacity = 0.6 * np.clip(2 * relative - 1, 0, 1)[..., None]
         blended = base * (1 - opacity) + colour * opacity
-        blended[_edge(mask, top, top + BAND)] = _EDGE
+        blended[_edge(mask, top, bottom)] = _EDGE
         yield blended.astype(np.uint8)
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ssim_ae.data.images import Map
+from ssim_ae.data.images import Map, strips
 
-ROWS_AT_ONCE = 1024
+LABELLED = 1 << 22  # pixels at a time
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,11 @@ class Region:
 
 
 def find_regions(
-    mask: NDArray[np.bool_], anomaly_map: Map, rows_at_once: int = ROWS_AT_ONCE
+    mask: NDArray[np.bool_], anomaly_map: Map, at_once: int = LABELLED
 ) -> list[Region]:
     """Regions of ``mask`` ``[h, w]``, strongest peak first.
 
-    Labelled some rows at a time, in memory that does not grow with the height; what touches across
-    a cut is one region.
+    Labelled in strips of ``at_once`` pixels; what touches across a cut is one region.
     """
     from scipy import ndimage, sparse
 
@@ -41,9 +40,10 @@ def find_regions(
     areas: list[NDArray[np.int64]] = []
     peaks: list[NDArray[np.float32]] = []
     touching: list[NDArray[np.int64]] = []
-    above = np.zeros(mask.shape[1], np.int64)  # region of each pixel of the last row, 0 for none
-    for top in range(0, mask.shape[0], rows_at_once):
-        part = mask[top : top + rows_at_once]
+    height, width = mask.shape
+    above = np.zeros(width, np.int64)  # region of each pixel of the last row, 0 for none
+    for top, bottom in strips(height, width, at_once):
+        part = mask[top:bottom]
         labels, count = ndimage.label(part, structure=np.ones((3, 3), int))
         if count == 0:
             above[:] = 0
@@ -52,7 +52,7 @@ def find_regions(
         first = sum(map(len, boxes))
         inside = labels[part]
         areas.append(np.bincount(inside, minlength=count + 1)[1:])
-        values = anomaly_map[top : top + rows_at_once][part]
+        values = anomaly_map[top:bottom][part]
         peaks.append(np.asarray(ndimage.maximum(values, inside, numbers), np.float32))
         boxes.append(
             np.array(

@@ -17,11 +17,11 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image
 
-from ssim_ae.data.images import Map
+from ssim_ae.data.images import Map, strips
 from ssim_ae.errors import InputError, PictureError, SsimAeError
 from ssim_ae.files import cannot_write, write_stream_atomically, writing
 from ssim_ae.runtime.detector import Inspection
-from ssim_ae.runtime.overlay import BAND, overlay_bands
+from ssim_ae.runtime.overlay import DRAWN, overlay_bands
 from ssim_ae.runtime.png import write_png
 
 PICTURES = ("overlays", "masks", "maps")  # folders beside the table
@@ -92,7 +92,7 @@ def write_pictures(inspection: Inspection, folder: Path, name: str, maps: bool) 
     """``overlays/<name>.png``, ``masks/<name>.png`` and, if asked, ``maps/<name>.tiff``."""
     mask = inspection.mask
     height, width = mask.shape
-    white = (mask[top : top + BAND] * np.uint8(255) for top in range(0, height, BAND))
+    white = (mask[top:bottom] * np.uint8(255) for top, bottom in strips(height, width, DRAWN))
     for kind, bands in (("overlays", overlay_bands(inspection)), ("masks", white)):
         write = partial(write_png, height=height, width=width, strips=bands)
         write_stream_atomically(folder / kind / f"{name}.png", write)

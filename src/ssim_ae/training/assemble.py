@@ -15,10 +15,10 @@ from ssim_ae.data.contrast import stretched
 from ssim_ae.data.picture_store import PictureStore
 from ssim_ae.deploy.onnx import graph_bytes
 from ssim_ae.files import write_atomically
+from ssim_ae.model.anomaly_map import Residual
 from ssim_ae.model.build import inspector_of, on_whole_pictures
 from ssim_ae.model.inspector import Inspector, MedianGrey
 from ssim_ae.model.joint import JointNetwork
-from ssim_ae.model.residuals import Residual
 from ssim_ae.model.weights import WEIGHTS, save_weights
 from ssim_ae.runtime.record import Record, sha256, write_detector
 from ssim_ae.training.choose import choose, kind_of, normalised

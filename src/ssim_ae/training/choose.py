@@ -25,9 +25,9 @@ from ssim_ae.data.patches import batch_seed, draw_patches
 from ssim_ae.data.picture_store import PictureStore
 from ssim_ae.data.shapes import draw_masks
 from ssim_ae.evaluation.metrics import PixelCounts, auroc, per_score
+from ssim_ae.model.anomaly_map import Residual
 from ssim_ae.model.findings import findings
 from ssim_ae.model.inspector import Inspector
-from ssim_ae.model.residuals import Residual
 
 PICTURES = 64  # half of them get defects
 MASKS = 256

@@ -9,23 +9,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 
 import ssim_ae
-from ssim_ae.config import PLAIN
+from ssim_ae.config import PLAIN, Settings
 from ssim_ae.config_files import load_settings, save_settings
 from ssim_ae.data.contrast import stretch_of
-from ssim_ae.data.images import coloured, named, readable
-from ssim_ae.data.layouts import training_pictures
+from ssim_ae.data.images import coloured
 from ssim_ae.data.patches import draw_patches
 from ssim_ae.data.picture_store import PictureStore
-from ssim_ae.data.split import distinct, group_names, hold_out, third_part
-from ssim_ae.data.working_size import Preparation, much_rescaled
+from ssim_ae.data.split import group_names
 from ssim_ae.errors import InputError, PictureError
 from ssim_ae.files import require_writable, write_atomically
 from ssim_ae.runtime.detector import Detector
-from ssim_ae.runtime.record import Record, picture_fingerprint, write_detector
+from ssim_ae.runtime.record import Record, write_detector
 from ssim_ae.training.allocator import keep_freed_memory
 from ssim_ae.training.assemble import count_colors, write_run
 from ssim_ae.training.calibrate import calibrated
@@ -34,6 +31,7 @@ from ssim_ae.training.devices import any_process, has_fast_bf16, start_accelerat
 from ssim_ae.training.held_out import collapse
 from ssim_ae.training.imagenet import imagenet_weights
 from ssim_ae.training.loop import Interrupted, Progress, fit
+from ssim_ae.training.pictures import Note, Parts, divide, stores
 from ssim_ae.training.run_folder import (
     CONFIG,
     OF_DETECTOR,
@@ -112,75 +110,19 @@ def train(
         require_free(run, dataset, overwrite)
     if settings.residual.has("features"):
         imagenet_weights()  # missing or damaged is found now, not after the training
-    every = training_pictures(dataset)
-    good, unreadable = readable(every)
-    if unreadable:
-        on_note(f"{named(unreadable, len(every))}; left out")
-    fingerprints = {f: picture_fingerprint(f) for f in good}
-    files, notes = distinct(fingerprints)
-    for note in notes:
-        on_note(note)
-    fewest = 3 if settings.network == "joint" else 2  # to train on, weigh maps by, hold out
-    if len(files) < fewest:
-        raise InputError(
-            f"{dataset}: {len(files)} different picture(s): at least {fewest} are needed, and "
-            "dozens to be of use: add good pictures"
-        )
-    groups = group_names(files, settings.group)
     started: dict[str, Any] = json.loads((run / SPLIT).read_text()) if resume else {}
     before = set(started.get(BEFORE, ())) or _trained_by(init_from)
-    seen = {f for f in files if fingerprints[f] in before}
-    train_files, held_files = hold_out(
-        files, settings.held_out, settings.false_reject_rate, groups, settings.seed, seen
-    )
-    parts = {"train": train_files, "held_out": held_files}
-    if settings.network == "joint":  # a third part says what good maps are like
-        parts["train"], parts["chosen_on"] = third_part(
-            train_files, settings.group, settings.seed, seen
-        )
-    split = {name: {f.name: fingerprints[f] for f in part} for name, part in parts.items()}
-    if resume and split != {name: part for name, part in started.items() if name != BEFORE}:
+    parts = divide(dataset, settings, before, on_note)
+    if resume and parts.split != {name: part for name, part in started.items() if name != BEFORE}:
         raise InputError(
             f"{dataset}: its pictures are not those that {run} was started with ({SPLIT} there "
             "lists them): name the same dataset, or start a new run"
         )
-    on_note(
-        f"{len(files)} good pictures: training on {len(parts['train'])}, "
-        f"{len(held_files)} held out for the thresholds"
-        + (f", {len(parts['chosen_on'])} for the maps' weights" if "chosen_on" in parts else "")
-    )
-    if settings.color == "auto":
-        try:
-            color = "rgb" if coloured(parts["train"]) else "grey"
-        except PictureError as error:
-            raise InputError(str(error)) from None
-        settings = settings.model_copy(update={"color": color})
-    if settings.precision == "auto":
-        precision = "bf16" if has_fast_bf16(settings.device) else "float32"
-        settings = settings.model_copy(update={"precision": precision})
-    # patches come from the whole picture; the centre crop is for inspection
-    preparation = Preparation(settings.color, settings.resize, None)
-    memory = psutil.virtual_memory().available // 2
-    store = PictureStore(parts["train"], preparation, settings.tile, memory)
-    if not store.in_memory:
-        on_note(
-            f"the pictures take {store.bytes / 2**30:.1f} GiB, over half of the free memory: "
-            "they are decoded anew for every batch, which is slower"
-        )
-    if (line := much_rescaled(files, settings.resize, settings.tile)) is not None:
-        on_note(line)
-    held_out = PictureStore(held_files, preparation, settings.tile, memory // 4)
-    if "chosen_on" in parts:  # of those held out only the sizes were needed
-        held_out = PictureStore(parts["chosen_on"], preparation, settings.tile, memory // 4)
-
-    if settings.contrast == "auto" and settings.stretch is None:
-        found = stretch_of(draw_patches(store, STRETCHED_BY, settings.tile, PLAIN, settings.seed))
-        if found is not None:
-            on_note(
-                f"faint pictures: contrast is raised {found.gain:.1f} times, inside the detector"
-            )
-        settings = settings.model_copy(update={"stretch": found})
-    store.stretch = held_out.stretch = settings.stretch
+    on_note(str(parts))
+    settings = _settled(settings, parts)
+    store, judge = stores(parts, settings, on_note)
+    settings = _stretched(settings, store, on_note)
+    store.stretch = judge.stretch = settings.stretch
 
     keep_freed_memory()
     torch.manual_seed(settings.seed)
@@ -195,10 +137,10 @@ def train(
             clear(run, OF_TRAINING)  # the detector stays until the new one is written
         require_writable(run)
         save_settings(settings, run / CONFIG, ssim_ae.__version__)
-        written = {**split, BEFORE: sorted(before)} if before else split
+        written = {**parts.split, BEFORE: sorted(before)} if before else parts.split
         write_atomically(run / SPLIT, (json.dumps(written, indent=1) + "\n").encode())
     accelerator.wait_for_everyone()
-    report = fit(network, store, held_out, settings, run, accelerator, resume, on_progress)
+    report = fit(network, store, judge, settings, run, accelerator, resume, on_progress)
     warning = collapse(report)
     # the reference presets stay what they are; all processes must decide alike
     if settings.network == "joint" and any_process(accelerator, warning is not None):
@@ -211,7 +153,7 @@ def train(
         accelerator.free_memory()
         network = new_network(settings)
         count_colors(network, store)
-        report = fit(network, store, held_out, settings, run, accelerator, False, on_progress)
+        report = fit(network, store, judge, settings, run, accelerator, False, on_progress)
         warning = collapse(report)
     if not accelerator.is_main_process:
         return Run(run, Record(version=ssim_ae.__version__, settings=settings, reach=0), report)
@@ -219,21 +161,15 @@ def train(
     if warning:
         on_note(warning)
     seen_by = {
-        "trained_on": sorted({*split["train"].values(), *before}),
-        "chosen_on": sorted(split.get("chosen_on", {}).values()),
+        "trained_on": sorted({*parts.split["train"].values(), *before}),
+        "chosen_on": sorted(parts.split.get("chosen_on", {}).values()),
     }
     try:
         clear(run, OF_DETECTOR)
         network = network.cpu().eval()
-        kind = write_run(network, settings, store, held_out, run, seen_by, warning, on_phase)
+        kind = write_run(network, settings, store, judge, run, seen_by, warning, on_phase)
         on_phase("calibrating")
-        detector = Detector.load(run)
-        held_groups = group_names(held_files, settings.group)
-        record, notes = calibrated(
-            detector, held_files, held_groups, settings.false_reject_rate, "held out of training"
-        )
-        write_detector(detector.file.read_bytes(), record, detector.file)
-        write_sample(held_files, record.preparation, run, settings.seed)
+        record, notes = _calibrate(run, parts.held_out, settings)
         for note in notes:
             on_note(note)
         report |= {"color": settings.color, "kind": kind}
@@ -244,7 +180,46 @@ def train(
             "stopped after the last step, before the detector was ready: finish it with "
             f"`ssim-ae train DATASET --output {run} --resume`"
         ) from None
-    return Run(run, record, report, notes, unreadable)
+    return Run(run, record, report, notes, parts.unreadable)
+
+
+def _settled(settings: Settings, parts: Parts) -> Settings:
+    """Colour and precision, where they are left to the pictures and the machine.
+
+    Raises:
+        InputError: a picture cannot be read.
+    """
+    found = {}
+    if settings.color == "auto":
+        try:
+            found["color"] = "rgb" if coloured(parts.train) else "grey"
+        except PictureError as error:
+            raise InputError(str(error)) from None
+    if settings.precision == "auto":
+        found["precision"] = "bf16" if has_fast_bf16(settings.device) else "float32"
+    return settings.model_copy(update=found)
+
+
+def _stretched(settings: Settings, store: PictureStore, on_note: Note) -> Settings:
+    """With the gain that faint pictures need, unless it is given."""
+    if settings.contrast != "auto" or settings.stretch is not None:
+        return settings
+    found = stretch_of(draw_patches(store, STRETCHED_BY, settings.tile, PLAIN, settings.seed))
+    if found is not None:
+        on_note(f"faint pictures: contrast is raised {found.gain:.1f} times, inside the detector")
+    return settings.model_copy(update={"stretch": found})
+
+
+def _calibrate(run: Path, held_out: list[Path], settings: Settings) -> tuple[Record, list[str]]:
+    """Thresholds into the run's detector, and the pictures that exports are compared on."""
+    detector = Detector.load(run)
+    groups = group_names(held_out, settings.group)
+    record, notes = calibrated(
+        detector, held_out, groups, settings.false_reject_rate, "held out of training"
+    )
+    write_detector(detector.file.read_bytes(), record, detector.file)
+    write_sample(held_out, record.preparation, run, settings.seed)
+    return record, notes
 
 
 def _trained_by(init_from: str | Path | None) -> set[str]:

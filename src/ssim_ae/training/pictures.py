@@ -1,0 +1,96 @@
+"""Which of a dataset's pictures are trained on, weigh the maps and give the thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from ssim_ae.config import Settings
+from ssim_ae.data.images import named, readable
+from ssim_ae.data.layouts import training_pictures
+from ssim_ae.data.picture_store import PictureStore
+from ssim_ae.data.split import distinct, group_names, hold_out, third_part
+from ssim_ae.data.working_size import Preparation, much_rescaled
+from ssim_ae.errors import InputError
+from ssim_ae.runtime.record import picture_fingerprint
+
+Note = Callable[[str], None]
+Split = dict[str, dict[str, str]]  # part -> file name -> fingerprint
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Good pictures by their use; ``chosen_on`` weighs the maps of a joint network, else empty.
+
+    ``unreadable``: one line for each file left out because it is no picture.
+    """
+
+    train: list[Path]
+    chosen_on: list[Path]
+    held_out: list[Path]
+    split: Split
+    unreadable: list[str]
+
+    def __str__(self) -> str:
+        weighing = f", {len(self.chosen_on)} for the maps' weights" if self.chosen_on else ""
+        return (
+            f"{len(self.train) + len(self.chosen_on) + len(self.held_out)} good pictures: training "
+            f"on {len(self.train)}, {len(self.held_out)} held out for the thresholds{weighing}"
+        )
+
+
+def divide(dataset: Path, settings: Settings, before: set[str], on_note: Note) -> Parts:
+    """Each different, readable good picture of a dataset in one of the parts.
+
+    Args:
+        before: fingerprints of pictures that the starting weights have seen: never held out.
+
+    Raises:
+        InputError: no pictures, or too few.
+    """
+    every = training_pictures(dataset)
+    good, unreadable = readable(every)
+    if unreadable:
+        on_note(f"{named(unreadable, len(every))}; left out")
+    fingerprints = {f: picture_fingerprint(f) for f in good}
+    files, notes = distinct(fingerprints)
+    for note in notes:
+        on_note(note)
+    fewest = 3 if settings.network == "joint" else 2  # to train on, weigh maps by, hold out
+    if len(files) < fewest:
+        raise InputError(
+            f"{dataset}: {len(files)} different picture(s): at least {fewest} are needed, and "
+            "dozens to be of use: add good pictures"
+        )
+    groups = group_names(files, settings.group)
+    seen = {f for f in files if fingerprints[f] in before}
+    train, held_out = hold_out(
+        files, settings.held_out, settings.false_reject_rate, groups, settings.seed, seen
+    )
+    parts = {"train": train, "held_out": held_out}
+    if settings.network == "joint":  # a third part says what good maps are like
+        parts["train"], parts["chosen_on"] = third_part(train, settings.group, settings.seed, seen)
+    split = {name: {f.name: fingerprints[f] for f in part} for name, part in parts.items()}
+    return Parts(parts["train"], parts.get("chosen_on", []), held_out, split, unreadable)
+
+
+def stores(parts: Parts, settings: Settings, on_note: Note) -> tuple[PictureStore, PictureStore]:
+    """Pictures to draw patches from: to train on, and to judge the training by."""
+    # patches come from the whole picture; the centre crop is for inspection
+    preparation = Preparation(settings.color, settings.resize, None)
+    memory = psutil.virtual_memory().available // 2
+    store = PictureStore(parts.train, preparation, settings.tile, memory)
+    if not store.in_memory:
+        on_note(
+            f"the pictures take {store.bytes / 2**30:.1f} GiB, over half of the free memory: "
+            "they are decoded anew for every batch, which is slower"
+        )
+    every = parts.train + parts.chosen_on + parts.held_out
+    if (line := much_rescaled(every, settings.resize, settings.tile)) is not None:
+        on_note(line)
+    judge = parts.chosen_on or parts.held_out
+    PictureStore(parts.held_out, preparation, settings.tile, memory=0)  # too small ones are told
+    return store, PictureStore(judge, preparation, settings.tile, memory // 4)
