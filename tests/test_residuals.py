@@ -54,6 +54,20 @@ def test_l1_is_the_mean_absolute_difference() -> None:
     torch.testing.assert_close(residual(ResidualTerm(kind="l1"))(x, Findings(y)), expected)
 
 
+@pytest.mark.parametrize(
+    ("kind", "field"),
+    [("head", "logit"), ("rarity", "rarity"), ("memory", "memory"), ("features", "features")],
+)
+def test_what_the_network_says_itself_is_taken_as_it_is(kind: str, field: str) -> None:
+    x, y = pictures(1)
+    said = {name: torch.rand(2, 96, 80) for name in Findings._fields[1:]}
+    module = residual(ResidualTerm.model_validate({"kind": kind}))
+    torch.testing.assert_close(module(x, Findings(y, **said)), said[field])
+    del said[field]
+    with pytest.raises(ValueError, match=f"finds no {field}"):
+        module(x, Findings(y, **said))
+
+
 def test_combinations() -> None:
     x, y = pictures(1)
     ssim, l1 = ResidualTerm(kind="ssim", scale=2), ResidualTerm(kind="l1", weight=3)

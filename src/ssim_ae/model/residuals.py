@@ -88,32 +88,16 @@ def band_residual(picture: Tensor, found: Findings, taps: Tensor, wide: Tensor) 
     return cropped(enlarged(smooth, 2)[:, 0], h, w)
 
 
-def head_residual(picture: Tensor, found: Findings, taps: Tensor) -> Tensor:
-    """The segmentation head's log odds, ``[n, h, w]``."""
-    if found.logit is None:
-        raise ValueError("a residual of kind head needs a network with a segmentation head")
-    return found.logit
+def said_by_network(field: str) -> Callable[..., Tensor]:
+    """A residual that is a map of the network's own, ``[n, h, w]``, see ``Findings``."""
 
+    def residual(picture: Tensor, found: Findings, taps: Tensor) -> Tensor:
+        value: Tensor | None = getattr(found, field)
+        if value is None:
+            raise ValueError(f"this network finds no {field}, which the residual's terms ask for")
+        return value
 
-def rarity_residual(picture: Tensor, found: Findings, taps: Tensor) -> Tensor:
-    """How rare the local grey level or colour is among good pictures, ``[n, h, w]`` in nats."""
-    if found.rarity is None:
-        raise ValueError("a residual of kind rarity needs the joint network's counted colours")
-    return found.rarity
-
-
-def memory_residual(picture: Tensor, found: Findings, taps: Tensor) -> Tensor:
-    """Distance of the encoder's features to those of good pictures, ``[n, h, w]``, 0 and more."""
-    if found.memory is None:
-        raise ValueError("a residual of kind memory needs the joint network's learned memory")
-    return found.memory
-
-
-def features_residual(picture: Tensor, found: Findings, taps: Tensor) -> Tensor:
-    """Distance of ImageNet features to those of good pictures, ``[n, h, w]``, 0 and more."""
-    if found.features is None:
-        raise ValueError("a residual of kind features needs the joint network's learned features")
-    return found.features
+    return residual
 
 
 class Kind(NamedTuple):
@@ -149,10 +133,10 @@ KINDS: dict[str, Kind] = {
     "gradient": Kind(gradient_residual, _half_size, lambda radius: 2 * radius + (2 << SCALES) + 4),
     # blurred, band-passed, blurred
     "band": Kind(band_residual, _band_ends, lambda fine, wide: 2 * (2 * fine + wide) + 4),
-    "head": Kind(head_residual, _own_window, lambda radius: 0),
-    "rarity": Kind(rarity_residual, _own_window, lambda radius: 0),
-    "memory": Kind(memory_residual, _own_window, lambda radius: 0),
-    "features": Kind(features_residual, _own_window, lambda radius: 0),
+    "head": Kind(said_by_network("logit"), _own_window, lambda radius: 0),
+    "rarity": Kind(said_by_network("rarity"), _own_window, lambda radius: 0),
+    "memory": Kind(said_by_network("memory"), _own_window, lambda radius: 0),
+    "features": Kind(said_by_network("features"), _own_window, lambda radius: 0),
 }
 
 
