@@ -1,10 +1,10 @@
 """Why the presets are what they are, measured on the generated fabric alone.
 
-    python benchmarks/preset_choice.py [--work DIR]
+    python benchmarks/preset_choice.py [--work DIR] [--result FILE]
 
 Trains the `autoencoder` preset with and without flips and initialization, compares held-out losses,
-then takes the trained network through residual windows. No real test picture is looked at. Writes
-benchmarks/results/preset_choice.json.
+then takes the trained network through residual windows. No real test picture is looked at. What is
+there under ``before_the_gradient_was_clipped`` comes from an earlier recipe and stays.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from machine import describe_machine
+from machine import load_result, save_result
 from ssim_ae import train
 from ssim_ae.config import ResidualSettings
 from ssim_ae.data.layouts import test_pictures
 from ssim_ae.data.synthetic import make_dataset
 from ssim_ae.evaluation.metrics import PixelCounts, auroc, per_score
 from ssim_ae.model.anomaly_map import Residual
+from ssim_ae.model.findings import Findings
 from ssim_ae.model.inspector import Inspector
 from ssim_ae.model.network import Autoencoder
 from ssim_ae.model.tiling import TiledReconstruction
@@ -52,17 +53,18 @@ RESIDUALS: dict[str, list[dict[str, Any]]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, default=Path("runs/preset_choice"))
+    parser.add_argument("--result", type=Path, default=RESULT)
     arguments = parser.parse_args()
+    results = load_result(arguments.result)
     data = arguments.work / "fabric"
     make_dataset(data)
-    results: dict[str, Any] = {"machine": describe_machine(), "trainings": {}, "residuals": {}}
     for name, changes in TRAININGS.items():
         folder = arguments.work / name.replace(", ", "_").replace(" ", "_")
         run = train(data, "autoencoder", changes=changes, output=folder, overwrite=True)
         keys = ("seconds", "held_out_loss", "contrast")
-        results["trainings"][name] = {k: run.report[k] for k in keys}
-        results["residuals"][name] = by_residual(folder, data)
-        RESULT.write_text(json.dumps(results, indent=1) + "\n")
+        results.setdefault("trainings", {})[name] = {k: run.report[k] for k in keys}
+        results.setdefault("residuals", {})[name] = by_residual(folder, data)
+        save_result(results, arguments.result)
         print(json.dumps({name: results["trainings"][name]}), flush=True)
 
 
@@ -82,10 +84,10 @@ def by_residual(run: Path, data: Path) -> dict[str, dict[str, float | None]]:
         pixels, geometry = detector.record.preparation.read(test.file)
         truth = geometry.mask_to_working(test.mask(geometry.original))
         picture = Inspector.picture(torch.from_numpy(pixels)[None])
-        reconstruction = reconstruct(picture)
+        found = Findings(reconstruct(picture))
         for name, terms in RESIDUALS.items():
             residual = Residual(ResidualSettings.model_validate({"terms": terms}))
-            anomaly_map = residual(picture, reconstruction)[0].numpy()
+            anomaly_map = residual(picture, found)[0].numpy()
             counts[name].add(anomaly_map, truth)
             scores[name].append(float(anomaly_map.max()))
     return {

@@ -13,10 +13,12 @@ import torch
 
 import ablation
 import inspect_latency
+import preset_choice
 import quality
 import start_and_memory
 import time_to_quality
 import train_step
+from ssim_ae import Detector, evaluate
 from ssim_ae.data.synthetic import make_dataset
 from ssim_ae.model.findings import Findings
 from ssim_ae.model.ssim import ssim_loss
@@ -119,6 +121,18 @@ def test_engines_and_the_plain_network_find_the_same(
     assert max(found["largest_difference_of_the_map"].values()) < 1e-4
     for yardstick in ("torch_plain", "torch_eager"):
         assert found[f"times_faster_than_{yardstick}"][yardstick] == 1
+
+
+def test_residuals_are_compared_on_one_trained_network(run: Path, fabric: Path) -> None:
+    found = preset_choice.by_residual(run, fabric)
+    assert list(found) == list(preset_choice.RESIDUALS)
+    assert len({row["pixel_auroc"] for row in found.values()}) == len(found)
+    record = Detector.load(run).record
+    (term,) = record.settings.residual.terms
+    shipped = evaluate(run, fabric).metrics  # the preset's own residual, by the exported graph
+    assert found[f"ssim, sigma {term.sigma:g}"]["pixel_auroc"] == pytest.approx(
+        shipped["pixel_auroc"], abs=2e-3
+    )
 
 
 def test_quality_ranks_what_was_shipped(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ class Exported:
 
 
 def export(
-    run: str | Path,
+    run: str | PathLike[str],
     to: str,
     output: str | Path | None = None,
     precision: str = "float32",
@@ -117,7 +118,10 @@ def export(
 
 
 def check(
-    run: str | Path, file: str | Path, engine: str | None = None, pictures: Sequence[Path] = ()
+    run: str | PathLike[str],
+    file: str | Path,
+    engine: str | None = None,
+    pictures: Sequence[Path] = (),
 ) -> Exported:
     """Compare an export with its run again, such as on the machine where it will work.
 

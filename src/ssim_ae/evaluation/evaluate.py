@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ class Evaluation:
 
 
 def evaluate(
-    run: str | Path,
+    run: str | PathLike[str],
     dataset: str | Path,
     output: str | Path | None = None,
     maps: bool = False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ ROUNDS = 7
 PICTURES = 4  # of a batch, for throughput
 
 
-def benchmark(run: str | Path, size: tuple[int, int] | None = None) -> dict[str, Any]:
+def benchmark(run: str | PathLike[str], size: tuple[int, int] | None = None) -> dict[str, Any]:
     """Milliseconds per picture for each engine that starts here, and for each export of the run.
 
     Args:

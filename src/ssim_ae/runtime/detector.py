@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ class Detector:
 
     @classmethod
     def load(
-        cls, run: str | Path, engine: str | None = None, threads: int | None = None
+        cls, run: str | PathLike[str], engine: str | None = None, threads: int | None = None
     ) -> Detector:
         """Load from a run folder, a detector.onnx or an exported .xml or .mindir.
 
@@ -178,7 +179,7 @@ def read_ahead(files: Iterable[Path], color: str) -> Iterator[tuple[Path, Future
             yield waiting.popleft()
 
 
-def detector_file(run: str | Path) -> Path:
+def detector_file(run: str | PathLike[str]) -> Path:
     """The detector of a run folder, or the file itself.
 
     Raises:

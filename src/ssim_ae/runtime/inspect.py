@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def find_pictures(inputs: Sequence[Path]) -> list[Path]:
 
 
 def inspect_pictures(
-    run: str | Path,
+    run: str | PathLike[str],
     inputs: Sequence[Path],
     output: Path | None,
     kind: str,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,7 @@ def calibrated(
 
 
 def calibrate(
-    run: str | Path,
+    run: str | PathLike[str],
     dataset: str | Path,
     false_reject_rate: float = 0.05,
     group: str | None = None,

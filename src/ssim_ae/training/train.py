@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def train(
     output: str | Path | None = None,
     overwrite: bool = False,
     resume: bool = False,
-    init_from: str | Path | None = None,
+    init_from: str | PathLike[str] | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
     on_note: Callable[[str], None] = lambda _: None,
     on_phase: Callable[[str], None] = lambda _: None,
@@ -222,7 +223,7 @@ def _calibrate(run: Path, held_out: list[Path], settings: Settings) -> tuple[Rec
     return record, notes
 
 
-def _trained_by(init_from: str | Path | None) -> set[str]:
+def _trained_by(init_from: str | PathLike[str] | None) -> set[str]:
     """Fingerprints of the pictures behind the weights that are taken over."""
     if init_from is None:
         return set()
