@@ -13,8 +13,7 @@ def test_the_python_example_passes_strict_type_checks(tmp_path: Path) -> None:
     example = tmp_path / "example.py"
     example.write_text("\n".join(line[4:] for line in block.splitlines()))
     assert "Detector.load(run)" in example.read_text()
-    cache = f"--cache-dir={tmp_path / 'cache'}"
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", cache, example], capture_output=True, text=True
+        [sys.executable, "-m", "mypy", example], cwd=README.parent, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout
