@@ -96,7 +96,7 @@ def test_a_map_without_a_memory_is_refused() -> None:
     network = WholePicture(JointNetwork(1, latent=4, first_layer_channels=2).eval())
     settings = ResidualSettings.model_validate({"terms": [{"kind": "memory"}]})
     inspector = Inspector(network, Residual(settings)).eval()
-    with pytest.raises(ValueError, match="learned memory"):
+    with pytest.raises(ValueError, match="finds no memory"):
         inspector(torch.zeros(1, 128, 128, dtype=torch.uint8))
 
 
