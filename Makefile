@@ -15,11 +15,12 @@ test: lint
 test-all: lint
 	$(PYTEST) -m "long or not long"
 
-# half an hour: a training step, start-up and memory, export, inspection of the demo's fabric by the
-# tiled autoencoder, and with SSIM_AE_DATA the time to quality
+# forty minutes: a training step, start-up and memory, two trainings at once, export, inspection of
+# the demo's fabric by the tiled autoencoder, and with SSIM_AE_DATA the time to quality
 bench: demo
 	$(BIN)/python benchmarks/train_step.py --all --result runs/bench/train_step.json
 	$(BIN)/python benchmarks/start_and_memory.py --result runs/bench/start_and_memory.json
+	$(BIN)/python benchmarks/shared_machine.py --result runs/bench/shared_machine.json
 	$(BIN)/python benchmarks/export_time.py --result runs/bench/export_time.json
 	$(BIN)/ssim-ae train runs/demo-fabric --preset autoencoder --output runs/bench/autoencoder \
 	    --overwrite

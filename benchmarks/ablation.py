@@ -1,9 +1,11 @@
 """What each part of the joint network's training brings: one part changed at a time.
 
     SSIM_AE_DATA=<folder> python benchmarks/ablation.py [--set NAME] [--steps N] [--work DIR]
+    SSIM_AE_DATA=<folder> python benchmarks/ablation.py --repeated [...]
 
 Short trainings (280 steps, one seed) from random weights, weighed as the preset of the set's kind
-does; writes benchmarks/results/ablation.json after each and does not repeat what is there.
+does; with --repeated a few of the variants from the package's weights, with three seeds. Writes
+benchmarks/results/ablation.json after each and does not repeat what is there.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import argparse
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,25 +107,47 @@ VARIANTS: dict[str, Variant] = {
     ),
 }
 
+# from the package's weights, on objects, with each seed: what one seed did not settle
+REPEATED: dict[str, Variant] = {
+    "default": Variant({"pretrained": True}),
+    "patches drawn evenly": Variant({"pretrained": True}, structured=False),
+}
+SEEDS = (0, 1, 2)
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--set", action="append", choices=SETS)
     parser.add_argument("--steps", type=int, default=280)
+    parser.add_argument("--repeated", action="store_true", help="three seeds of a few variants")
     parser.add_argument("--work", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--result", type=Path, default=RESULT)
     arguments = parser.parse_args()
     data = folder_of_sets()
     result = load_result(arguments.result)
-    for name in arguments.set or ["fabric_01", "metal_plate"]:
-        done = result.setdefault("sets", {}).setdefault(name, {})
-        for variant in VARIANTS:
-            if variant not in done:
-                done[variant] = measure(
-                    name, VARIANTS[variant], arguments.steps, data, arguments.work
-                )
-                print(name, variant, done[variant], flush=True)
-                save_result(result, arguments.result)
+    if arguments.repeated:
+        plan = [
+            ("repeated", name, f"{variant}, seed {seed}", with_seed(REPEATED[variant], seed))
+            for name in arguments.set or ["screw", "metal_plate"]
+            for seed in SEEDS
+            for variant in REPEATED
+        ]
+    else:
+        plan = [
+            ("sets", name, variant, VARIANTS[variant])
+            for name in arguments.set or ["fabric_01", "metal_plate"]
+            for variant in VARIANTS
+        ]
+    for table, name, variant, changed in plan:
+        done = result.setdefault(table, {}).setdefault(name, {})
+        if variant not in done:
+            done[variant] = measure(name, changed, arguments.steps, data, arguments.work)
+            print(name, variant, done[variant], flush=True)
+            save_result(result, arguments.result)
+
+
+def with_seed(variant: Variant, seed: int) -> Variant:
+    return replace(variant, changes={**variant.changes, "seed": seed})
 
 
 def measure(name: str, variant: Variant, steps: int, data: Path, work: Path) -> dict[str, Any]:

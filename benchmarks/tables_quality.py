@@ -210,6 +210,18 @@ def ablation() -> str:
     return markdown(head, rows)
 
 
+def repeated() -> str:
+    """One row for each set and variant: mean and spread over the seeds."""
+    rows = []
+    for name, runs in result("ablation")["repeated"].items():
+        for variant in dict.fromkeys(key.rpartition(", seed ")[0] for key in runs):
+            of_it = [r for key, r in runs.items() if key.rpartition(", seed ")[0] == variant]
+            keys = ("held_out_loss", *QUALITY)
+            rows.append([name, variant, *(spread(r[k] for r in of_it) for k in keys)])
+    head = ["set, 3 seeds", "variant", "held-out loss", "pixel AUROC", "AU-PRO", "image AUROC"]
+    return markdown(head, rows)
+
+
 def pretraining() -> str:
     """One row for each set and length: from random weights, and from the package's."""
     rows = []

@@ -163,6 +163,17 @@ def start_and_memory() -> str:
     return markdown(["command", "time", "peak memory"], rows)
 
 
+def shared_machine() -> str:
+    """Steps a second of all trainings together."""
+    r = result("shared_machine")
+    ways = ("spinning", "sleeping")
+    rows = [
+        [company, *(f"{speeds[way]:.2f}" for way in ways)]
+        for company, speeds in r["steps_per_second"].items()
+    ]
+    return markdown(["steps a second, together", *(f"threads that wait: {w}" for w in ways)], rows)
+
+
 def export_time() -> str:
     """Ours beside all of torch's exporter."""
     r = result("export_time")

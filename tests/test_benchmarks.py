@@ -15,6 +15,7 @@ import ablation
 import inspect_latency
 import preset_choice
 import quality
+import shared_machine
 import start_and_memory
 import time_to_quality
 import train_step
@@ -88,6 +89,16 @@ def test_train_step_measures_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     for other in ("plain", "bf16"):
         assert found[f"{other}_patches_per_second"] > 0
         assert found[f"speedup_over_{other}"] > 0
+
+
+def test_trainings_at_once_are_separate_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_dataset(tmp_path, train=8, good=0, per_defect=0)
+    monkeypatch.setattr(shared_machine, "SECONDS", 0.1)
+    speeds = shared_machine.trainings(tmp_path, 2, shared_machine.WAYS["sleeping"])
+    assert len(speeds) == 2
+    assert min(speeds) > 0
 
 
 def test_a_training_is_close_to_one_ten_times_as_long() -> None:

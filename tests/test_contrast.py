@@ -11,7 +11,7 @@ import torch
 
 from ssim_ae.config import PLAIN, ResidualSettings, Stretch
 from ssim_ae.config_files import load_settings
-from ssim_ae.data.contrast import ORDINARY, RANGE, REACHED, stretch_of, stretched
+from ssim_ae.data.contrast import FILLED, MOST, ORDINARY, stretch_of, stretched
 from ssim_ae.data.patches import draw_patches
 from ssim_ae.data.picture_store import PictureStore
 from ssim_ae.data.working_size import Preparation
@@ -37,30 +37,31 @@ def test_ordinary_pictures_stay_as_they_are(spread: float) -> None:
 
 
 @pytest.mark.parametrize("spread", [0.04, 0.02, 0.005])
-def test_faint_ones_are_brought_to_an_ordinary_contrast(spread: float) -> None:
+def test_faint_ones_are_brought_to_fill_the_range(spread: float) -> None:
     faint = patches(spread)
     stretch = stretch_of(faint)
     assert stretch is not None
     assert stretch.level == pytest.approx(0.4, abs=1e-3)
     plain = stretched(faint, stretch)
-    assert float(plain.std((2, 3)).mean()) == pytest.approx(REACHED, rel=0.01)
+    assert float(plain.min()) == pytest.approx(0.5 - FILLED / 2, abs=0.01)
+    assert float(plain.max()) == pytest.approx(0.5 + FILLED / 2, abs=0.01)
     assert stretch_of(plain) is None
 
 
 def test_drifting_light_limits_the_gain() -> None:
-    faint = patches(0.01, drift=0.3)
+    faint = patches(0.01, drift=0.2)
     stretch = stretch_of(faint)
     assert stretch is not None
     values = stretched(faint, stretch)
-    assert float(values.min()) >= 0.5 - RANGE / 2 - 0.01
-    assert float(values.max()) <= 0.5 + RANGE / 2 + 0.01
-    assert stretch_of(patches(0.04, drift=0.38)) is None  # no room
+    assert float(values.min()) >= 0.5 - FILLED / 2 - 0.01
+    assert float(values.max()) <= 0.5 + FILLED / 2 + 0.01
+    assert stretch_of(patches(0.01, drift=0.39)) is None  # no room
 
 
 def test_uniform_pictures_are_no_trouble() -> None:
     stretch = stretch_of(torch.full((4, 1, 16, 16), 0.5))
     assert stretch is not None
-    assert stretch.gain <= 64
+    assert stretch.gain == MOST
     assert torch.isfinite(stretched(torch.zeros(1, 1, 4, 4), stretch)).all()
 
 

@@ -2,7 +2,7 @@
 
 The SSIM's constant C2 = 0.03^2 drowns structure whose standard deviation is not well above 0.03: a
 network trained on fainter pictures gives back plain grey and the loss hardly says so. Such sets are
-stretched before anything looks at them; sets with ordinary contrast stay as they are.
+stretched to the range of grey levels before anything looks at them; others stay as they are.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from torch import Tensor
 from ssim_ae.config import Stretch
 
 ORDINARY = 0.05  # standard deviation within a patch, mean over patches: nothing is done above it
-REACHED = 0.1  # what fainter sets are brought to ...
-RANGE = 0.8  # ... as long as all but a thousandth of good pixels on each side keep to this range
+FILLED = 0.8  # of the range, by all but a thousandth of a faint set's good pixels on each side
+MOST = 64.0  # largest gain
 
 
 def stretched(picture: Tensor, stretch: Stretch | None) -> Tensor:
@@ -26,11 +26,10 @@ def stretched(picture: Tensor, stretch: Stretch | None) -> Tensor:
 
 def stretch_of(patches: Tensor) -> Stretch | None:
     """What a data set needs, from good patches ``[n, c, t, t]`` in 0..1; None: nothing."""
-    spread = float(patches.std((2, 3)).mean())
-    if spread >= ORDINARY:
+    if float(patches.std((2, 3)).mean()) >= ORDINARY:
         return None
     values = patches.flatten()
     values = values[:: -(-values.numel() // 1_000_000)]
     low, high = torch.quantile(values, torch.tensor([0.001, 0.999])).tolist()
-    gain = min(REACHED / max(spread, 1e-6), RANGE / max(high - low, 1e-6), 64.0)
+    gain = min(FILLED / max(high - low, 1e-6), MOST)
     return Stretch(gain=gain, level=(low + high) / 2) if gain > 1 else None

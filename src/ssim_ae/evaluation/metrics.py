@@ -88,6 +88,8 @@ def auroc(defective: Counts, good: Counts) -> float | None:
 
     Counts per score, ascending. None when either kind is missing.
     """
+    used = np.flatnonzero(defective + good)  # few of the bins of PixelCounts
+    defective, good = defective[used], good[used]
     positives, negatives = float(defective.sum()), float(good.sum())
     if positives == 0 or negatives == 0:
         return None
