@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from ssim_ae import Detector, evaluate, train
 from ssim_ae.data.images import coloured
 from ssim_ae.data.synthetic import make_dataset
 from ssim_ae.training.choose import CLEARLY
+from ssim_ae.training.loop import Interrupted, Progress
 
 pytestmark = pytest.mark.e2e
 TINY = ["first_layer_channels=4", "latent=8", "steps=8", "batch_size=4", "resize=null", "seed=3"]
@@ -162,6 +165,31 @@ def test_a_collapsed_training_starts_again_once(
     assert run.record.warnings == []
     log = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in log] == [8]
+
+
+def test_interrupted_after_it_started_again_it_goes_on_as_if_it_had_not_been(
+    fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It collapses both times: the second one stands, and is not started a third time."""
+    monkeypatch.setattr("ssim_ae.training.train.collapse", lambda report: "training collapsed")
+    changes = [*TINY, "choose=false", "precision=float32", "steps=20"]
+    train(fabric, changes=changes, output=tmp_path / "whole")
+    seen: list[int] = []
+
+    def stop(line: Progress) -> None:
+        seen.append(line.step)
+        if seen == [10, 20, 10]:  # in the second training
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted, match="step 10 of 20"):
+        train(fabric, changes=changes, output=tmp_path / "run", on_progress=stop)
+    notes: list[str] = []
+    run = train(fabric, output=tmp_path / "run", resume=True, on_note=notes.append)
+    assert not any("starting again" in note for note in notes)
+    records = [Detector.load(tmp_path / name).record for name in ("whole", "run")]
+    assert records[0].fingerprints["weights"] == records[1].fingerprints["weights"]
+    assert run.record.settings.learning_rate == pytest.approx(1e-3)
+    assert records[0].settings == records[1].settings
 
 
 def test_colour_is_found_out(fabric: Path, tmp_path: Path) -> None:

@@ -215,3 +215,18 @@ def test_kinds_that_halve_the_picture_need_a_stride_on_their_grid() -> None:
     with pytest.raises(SettingsError, match="multiple of 8"):
         load_settings("autoencoder", changes=[terms, "stride=50"])
     assert load_settings("autoencoder", changes=[terms, "stride=48"])[0].stride == 48
+
+
+def test_a_preset_is_no_single_setting(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="choose it with --preset autoencoder"):
+        load_settings("auto", changes=["preset=autoencoder"])
+    with pytest.raises(SettingsError, match=r"false_reject_rate is 1e-320"):
+        load_settings("auto", changes=["false_reject_rate=1e-320"])
+
+
+def test_none_is_nothing_in_files_too(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("resize: none\nresidual:\n  surround: None\n")
+    settings, _ = load_settings("auto", file)
+    assert settings.resize is None
+    assert settings.residual.surround is None

@@ -88,3 +88,7 @@ def test_only_what_chance_hardly_does_is_a_surprise() -> None:
     grouped = surprise(calibration(groups=3), 10, 26)
     assert grouped is not None
     assert grouped.endswith("of only 3 groups: calibrate on good pictures of more")
+
+
+def test_a_rank_is_never_below_the_smallest_score() -> None:
+    assert conformal_rank(20, 1 - 1e-12)[0] == 1

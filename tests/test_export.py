@@ -25,7 +25,7 @@ from ssim_ae.runtime.benchmark import benchmark
 from ssim_ae.runtime.constants import read_constants
 from ssim_ae.runtime.engines import ENGINES, why_not
 from ssim_ae.runtime.openvino_engine import OpenVino
-from ssim_ae.runtime.record import Thresholds, write_detector
+from ssim_ae.runtime.record import Thresholds, constants_of, write_detector
 from ssim_ae.training.calibrate import calibrate
 from ssim_ae.training.from_checkpoint import run_from_checkpoint
 from tests.conftest import TINY
@@ -78,6 +78,19 @@ def test_other_precisions_pass_their_gate(own: Path, to: str, precision: str, fi
     assert other.thresholds == Detector.load(own).thresholds
     assert made.parity is not None
     assert (made.parity.map > 0) == (precision != "float32")
+
+
+def test_half_precision_keeps_the_thresholds_whole(own: Path) -> None:
+    import openvino
+
+    file = export(own, "openvino", precision="fp16").files[0]
+    model = openvino.Core().read_model(file)
+    found = {op.get_friendly_name(): op for op in model.get_ops() if "threshold" in
+             op.get_friendly_name() and op.get_type_name() == "Constant"}  # fmt: skip
+    wanted = constants_of(Detector.load(own).thresholds)
+    assert {name: float(op.data) for name, op in found.items()} == wanted
+    weights = [op.data for op in model.get_ops() if op.get_type_name() == "Constant"]
+    assert max(weights, key=np.size).dtype == np.float16
 
 
 def test_int8_quantizes_the_network_and_nothing_else(own: Path) -> None:

@@ -14,6 +14,8 @@ from ssim_ae.data.picture_store import PictureStore
 from ssim_ae.data.working_size import Preparation
 from ssim_ae.errors import InputError, SsimAeError
 from ssim_ae.model.network import Autoencoder
+from ssim_ae.training import objective
+from ssim_ae.training.checkpoint import STATE, read_numbers
 from ssim_ae.training.devices import start_accelerator
 from ssim_ae.training.held_out import collapse
 from ssim_ae.training.loop import Interrupted, fit, learning_rate_at
@@ -88,6 +90,39 @@ def test_a_loss_that_is_not_finite_stops_the_run(fabric: Path, tmp_path: Path) -
         next(network.parameters()).fill_(float("nan"))
     with pytest.raises(SsimAeError, match="not finite at step 2"):
         fit(network, store, store, s, tmp_path, start_accelerator(s))
+
+
+def test_weights_that_are_not_finite_replace_no_state(
+    fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safetensors.torch import load_file
+
+    from ssim_ae.training import loop
+
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 0.0)
+    losses: list[torch.Tensor] = []
+
+    def spoiled(found: Any, batch: Any) -> torch.Tensor:
+        losses.append(torch.zeros(()))
+        return objective.loss_of(found, batch) * (float("nan") if len(losses) > 3 else 1)
+
+    monkeypatch.setattr(loop, "loss_of", spoiled)
+    with pytest.raises(SsimAeError, match="not finite at step 4: lower"):
+        fitted(fabric, tmp_path / "a", settings())
+    state = load_file(tmp_path / "a" / STATE)
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in state.values())
+    assert read_numbers(tmp_path / "a" / STATE)["step"] == 3
+    monkeypatch.undo()
+    resumed, _ = fitted(fabric, tmp_path / "a", settings(), resume=True)
+    assert equal(resumed, fitted(fabric, tmp_path / "b", settings())[0])
+
+
+def test_a_signal_in_the_last_step_stops_too(fabric: Path, tmp_path: Path) -> None:
+    s = settings()
+    with pytest.raises(Interrupted, match=r"step 20 of 20.*--resume"):
+        fitted(fabric, tmp_path / "a", s, stop_at=20)
+    resumed, _ = fitted(fabric, tmp_path / "a", s, resume=True)
+    assert equal(resumed, fitted(fabric, tmp_path / "b", s)[0])
 
 
 def test_learning_rate_schedules() -> None:

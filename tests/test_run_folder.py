@@ -82,3 +82,50 @@ def test_stopped_after_the_last_step_it_can_be_finished(fabric: Path, tmp_path: 
     assert json.loads((run / "training.json").read_text())["color"] == "grey"
     with pytest.raises(InputError, match="is finished, all 6 steps"):
         train(fabric, output=run, resume=True)
+
+
+def test_damaged_files_of_a_run_are_told(fabric: Path, copy: Path) -> None:
+    for name in ("training.json", "split.json"):
+        (copy / name).write_text((copy / name).read_text()[:20])
+        with pytest.raises(InputError, match=rf"{name}: cannot be read .*--overwrite"):
+            train(fabric, output=copy, resume=True)
+        (copy / "training.json").unlink(missing_ok=True)
+    (copy / "split.json").write_text("{}")
+    with pytest.raises(InputError, match="lists no pictures"):
+        train(fabric, output=copy, resume=True)
+
+
+def test_a_run_that_began_meanwhile_is_not_replaced(
+    fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+
+    def meanwhile(*_: Any) -> None:
+        run.mkdir()
+        (run / "config.yaml").write_text("# ssim-ae 0; of another process\n")
+
+    monkeypatch.setattr("ssim_ae.training.train.count_colors", meanwhile)
+    with pytest.raises(InputError, match="holds a run already"):
+        train(fabric, "autoencoder", changes=TINY, output=run)
+    assert [f.name for f in run.iterdir()] == ["config.yaml"]
+
+
+def test_what_weights_have_seen_is_known_without_their_detector(
+    fabric: Path, copy: Path, tmp_path: Path
+) -> None:
+    """As after a training that was killed while its detector was written."""
+    (copy / "detector.onnx").unlink()
+    seen = set(json.loads((copy / "split.json").read_text())["train"].values())
+    notes: list[str] = []
+    changes = [*TINY, "seed=9"]
+    for name, source in (("new", copy / "model.safetensors"), ("copied", tmp_path / "alone.st")):
+        if name == "copied":
+            shutil.copy(copy / "model.safetensors", source)
+        run = tmp_path / name
+        train(
+            fabric, "autoencoder", changes=changes, output=run, init_from=source,
+            on_note=notes.append,
+        )  # fmt: skip
+        held_out = set(json.loads((run / "split.json").read_text())["held_out"].values())
+        assert bool(held_out & seen) == (name == "copied")
+        assert any("are unknown" in note for note in notes) == (name == "copied")

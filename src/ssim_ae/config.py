@@ -125,7 +125,7 @@ class Settings(_Section):
         False, description="weights and smoothing of the residual, on generated defects"
     )
     held_out: float = Field(0.2, gt=0, le=0.5, description="share of the good pictures")
-    false_reject_rate: float = Field(0.05, gt=0, lt=1)
+    false_reject_rate: float = Field(0.05, ge=1e-6, le=0.999)
     pixel_false_reject_rate: float = Field(0.002, gt=0, lt=1)
     group: str | None = Field(None, description="regular expression on file names")
     zoo: ZooSettings | None = None

@@ -81,6 +81,8 @@ def load_settings(
     else:
         values = preset(preset_name or "auto")
     for key, value in _pairs(changes, problems):
+        if key == "preset":  # here it would change the name alone
+            problems.append(f"preset is no single setting: choose it with --preset {value}")
         _assign(values, key, value, problems)
     try:
         settings = Settings.model_validate(values)
@@ -120,7 +122,16 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     first = documents[0] if documents else None  # the zoo appends help texts as more documents
     if not isinstance(first, dict):
         raise SettingsError(f"{file}: holds no settings: write 'key: value' lines")
-    return {str(k): v for k, v in first.items()}
+    return {str(k): _without(v) for k, v in first.items()}
+
+
+def _without(value: Any) -> Any:
+    """The word none, which is no YAML word, as nothing; at any depth."""
+    if isinstance(value, dict):
+        return {k: _without(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_without(v) for v in value]
+    return None if isinstance(value, str) and value.lower() == "none" else value
 
 
 def _merge(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,7 +161,7 @@ def _pairs(
         try:
             parsed = yaml.safe_load(value)
             if isinstance(parsed, str):  # YAML 1.1 reads 2e-4 as text; "none" is no YAML word
-                parsed = None if parsed.lower() == "none" else _number(parsed)
+                parsed = None if _without(parsed) is None else _number(parsed)
         except (yaml.YAMLError, ValueError, RecursionError):
             problems.append(f"--set {text!r}: the value is not YAML")
             continue

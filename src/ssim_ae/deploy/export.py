@@ -108,8 +108,9 @@ def export(
         found = parity(detector, Detector.load(made), sample)
         failures = found.failures(BOUNDS[precision])
         if failures:
+            older = "; the file of that name there is an older one" if file.exists() else ""
             raise ParityError(
-                f"{file}: not kept, it differs from the detector: {'; '.join(failures)}"
+                f"{file}: not kept, it differs from the detector: {'; '.join(failures)}{older}"
             )
         beside = [sidecar_of(made)] if sidecar_of(made).exists() else []
         for part in (*parts_of(made), *beside):

@@ -31,7 +31,7 @@ def conformal_rank(n: int, rate: float) -> tuple[int, float]:
     """
     if n < 1:
         raise InputError("no held-out good pictures: calibration needs at least one")
-    rank = math.ceil((n + 1) * (1 - rate) - 1e-9)
+    rank = max(1, math.ceil((n + 1) * (1 - rate) - 1e-9))
     return (rank, rate) if rank <= n else (n, 1 / (n + 1))
 
 

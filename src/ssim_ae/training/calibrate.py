@@ -98,7 +98,7 @@ def calibrate(
     Raises:
         InputError: the rate is no rate, a picture that cannot be read, or every one was trained on.
     """
-    if not 0 < false_reject_rate < 1:
+    if not 1e-6 <= false_reject_rate <= 0.999:
         raise InputError(f"false-reject rate is {false_reject_rate}: give a share, such as 0.01")
     detector = Detector.load(run)
     if detector.file.suffix in (".xml", ".mindir"):

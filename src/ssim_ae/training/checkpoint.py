@@ -37,7 +37,7 @@ def load_state(network: nn.Module, optimizer: torch.optim.Optimizer, file: Path)
     Raises:
         InputError: missing, truncated or of another network.
     """
-    tensors, metadata = read_tensors(file)
+    tensors, _ = read_tensors(file)
     weights = {k[8:]: v for k, v in tensors.items() if k.startswith("network.")}
     moments: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
@@ -45,7 +45,7 @@ def load_state(network: nn.Module, optimizer: torch.optim.Optimizer, file: Path)
             _, index, name = key.split(".", 2)
             moments.setdefault(int(index), {})[name] = value
     try:
-        numbers: dict[str, Any] = json.loads(metadata["numbers"])
+        numbers = read_numbers(file)
         network.load_state_dict(weights)
     except (KeyError, ValueError, RuntimeError):
         raise InputError(
@@ -60,3 +60,17 @@ def load_state(network: nn.Module, optimizer: torch.optim.Optimizer, file: Path)
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": moments, "param_groups": groups})
     return numbers
+
+
+def read_numbers(file: Path) -> dict[str, Any]:
+    """The JSON numbers of a state.
+
+    Raises:
+        InputError: missing, truncated or no state.
+    """
+    _, metadata = read_tensors(file)
+    try:
+        numbers: dict[str, Any] = json.loads(metadata["numbers"])
+        return numbers
+    except (KeyError, ValueError):
+        raise InputError(f"{file}: is no training state: start again with --overwrite") from None

@@ -71,10 +71,12 @@ def fit(
     accelerator: Accelerator,
     resume: bool = False,
     on_progress: Callable[[Progress], None] = lambda _: None,
+    restarted: bool = False,
 ) -> dict[str, Any]:
     """Train ``network`` in place for ``settings.steps`` steps.
 
-    ``store`` are the pictures, or what draws batches of its own (benchmarks/pretraining).
+    ``store`` are the pictures, or what draws batches of its own (benchmarks/pretraining);
+    ``restarted``: after a collapse, which the state remembers.
     Writes ``log.jsonl`` and a resumable state under ``run``. With several processes each takes
     its share of every batch. Returns steps, seconds, patches per second, final and held-out loss,
     contrast (see ``held_out_report``).
@@ -109,8 +111,19 @@ def fit(
                 "seconds": elapsed,
                 "loss": loss_now if math.isfinite(loss_now) else None,
                 "scaler": accelerator.scaler.state_dict() if accelerator.scaler else None,
+                "restarted": restarted,
             }
             save_state(accelerator.unwrap_model(prepared), optimizer, numbers, run / STATE)
+
+    def mean_loss(step: int) -> float:
+        """Since the line before; weights that are not finite must not replace a saved state."""
+        mean = float(torch.stack(losses).mean())
+        if not math.isfinite(mean):
+            raise SsimAeError(
+                f"the loss is not finite at step {step}: lower learning_rate "
+                f"({settings.learning_rate}) or set precision=float32"
+            )
+        return mean
 
     if not resume:
         save(0, 0.0)  # killed before the first state is due, the run can be resumed all the same
@@ -136,12 +149,7 @@ def fit(
             losses.append(loss.detach())
             now = time.monotonic()
             if len(losses) == LOG_EVERY or step + 1 == settings.steps:
-                loss_now = float(torch.stack(losses).mean())
-                if not math.isfinite(loss_now):
-                    raise SsimAeError(
-                        f"the loss is not finite at step {step + 1}: lower learning_rate "
-                        f"({settings.learning_rate}) or set precision=float32"
-                    )
+                loss_now = mean_loss(step + 1)
                 speed = len(losses) * settings.batch_size / max(1e-9, now - last_logged)
                 line = Progress(
                     step + 1, settings.steps, loss_now, rate, speed, seconds + now - began
@@ -157,13 +165,16 @@ def fit(
                 if world == 1
                 else not losses and any_process(accelerator, interrupted())
             )
-            if stop and step + 1 < settings.steps:
+            due = now - last_saved > CHECKPOINT_EVERY
+            if losses and (stop or due):
+                mean_loss(step + 1)
+            if stop:
                 save(step + 1, seconds + now - began)
                 raise Interrupted(
                     f"stopped after step {step + 1} of {settings.steps}: continue with "
                     f"`ssim-ae train DATASET --output {run} --resume`"
                 )
-            if now - last_saved > CHECKPOINT_EVERY:
+            if due:
                 save(step + 1, seconds + now - began)
                 last_saved = time.monotonic()
     elapsed = seconds + time.monotonic() - began

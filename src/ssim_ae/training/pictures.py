@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,8 @@ def stores(parts: Parts, settings: Settings, on_note: Note) -> tuple[PictureStor
     """Pictures to draw patches from: to train on, and to judge the training by."""
     # patches come from the whole picture; the centre crop is for inspection
     preparation = Preparation(settings.color, settings.resize, None)
-    memory = psutil.virtual_memory().available // 2
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # each keeps the pictures
+    memory = psutil.virtual_memory().available // 2 // processes
     store = PictureStore(parts.train, preparation, settings.tile, memory)
     if not store.in_memory:
         on_note(

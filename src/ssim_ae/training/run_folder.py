@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from ssim_ae.config import Settings
 from ssim_ae.config_files import HEADER, resolved_settings
@@ -12,6 +13,7 @@ from ssim_ae.errors import InputError
 from ssim_ae.training.checkpoint import STATE
 
 CONFIG, SPLIT, REPORT = "config.yaml", "split.json", "training.json"
+BEFORE = "before"  # in SPLIT: fingerprints of what the weights that were taken over have seen
 OF_TRAINING = ("checkpoints", "log.jsonl", "choice.json", REPORT)
 # of the detector that was there before: measured, exported, compared with
 OF_DETECTOR = ("evaluation", "exports", "sample")
@@ -50,12 +52,33 @@ def settings_to_resume(run: Path) -> Settings:
         raise InputError(f"{run}: nothing to resume there: train without --resume")
     settings = resolved_settings(run / CONFIG)
     report = run / REPORT
-    if report.is_file() and json.loads(report.read_text())["steps"] >= settings.steps:
+    if report.is_file() and _read_json(report).get("steps", 0) >= settings.steps:
         raise InputError(
             f"{run}: is finished, all {settings.steps} steps: train anew with --overwrite, or "
             f"raise steps in its {CONFIG}"
         )
     return settings
+
+
+def read_split(run: Path) -> dict[str, Any]:
+    """Which pictures a run uses for what: part -> file name -> fingerprint; and what the weights
+    that it began with have seen.
+
+    Raises:
+        InputError: missing or damaged.
+    """
+    split = _read_json(run / SPLIT)
+    if not isinstance(split.get("train"), dict):
+        raise InputError(f"{run / SPLIT}: lists no pictures: train anew with --overwrite")
+    return split
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: cannot be read ({error}): train anew with --overwrite") from None
+    return content if isinstance(content, dict) else {}
 
 
 def clear(run: Path, names: tuple[str, ...]) -> None:

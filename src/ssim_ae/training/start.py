@@ -6,6 +6,7 @@ on procedural pictures by benchmarks/pretraining. A grey network is derived from
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
 
 import torch
@@ -21,6 +22,8 @@ from ssim_ae.model.build import network_of
 from ssim_ae.model.joint import JointNetwork
 from ssim_ae.model.network import Autoencoder
 from ssim_ae.model.weights import WEIGHTS, load_weights
+from ssim_ae.runtime.detector import Detector
+from ssim_ae.training.run_folder import BEFORE, SPLIT, read_split
 
 START = Path(__file__).with_name("start.safetensors")
 COUNTED = "colors."  # every training counts its own pictures' colours
@@ -82,9 +85,25 @@ def take_over(network: nn.Module, source: Path) -> list[str]:
         ignored = load_zoo_weights(network, tensors)
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
-    unknown = f"{source}: the pictures behind these weights are unknown: hold out others"
-    left_out = f"{source}: {len(ignored)} entries that are no weights left out"
-    return [unknown, left_out] if ignored else [unknown]
+    return [f"{source}: {len(ignored)} entries that are no weights left out"] if ignored else []
+
+
+def pictures_behind(init_from: str | PathLike[str] | None) -> set[str]:
+    """Fingerprints of the pictures that these weights were trained on, as far as they are known.
+
+    A run's own list and its detector's may be of different trainings, where one was killed: the
+    weights are of either.
+    """
+    if init_from is None or Path(init_from).suffix == ".ckpt":
+        return set()
+    folder = Path(init_from) if Path(init_from).is_dir() else Path(init_from).parent
+    seen: set[str] = set()
+    if (folder / SPLIT).is_file():
+        split = read_split(folder)
+        seen.update(split["train"].values(), split.get(BEFORE, ()))
+    if (folder / "detector.onnx").is_file():
+        seen.update(Detector.load(folder).record.trained_on)
+    return seen
 
 
 def grey_start(weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -27,30 +27,29 @@ from ssim_ae.runtime.record import Record, write_detector
 from ssim_ae.training.allocator import keep_freed_memory
 from ssim_ae.training.assemble import count_colors, write_run
 from ssim_ae.training.calibrate import calibrated
-from ssim_ae.training.checkpoint import STATE
+from ssim_ae.training.checkpoint import STATE, read_numbers
 from ssim_ae.training.devices import any_process, has_fast_bf16, start_accelerator
 from ssim_ae.training.held_out import collapse
 from ssim_ae.training.imagenet import imagenet_weights
 from ssim_ae.training.loop import Interrupted, Progress, fit
 from ssim_ae.training.pictures import Note, Parts, divide, stores
 from ssim_ae.training.run_folder import (
+    BEFORE,
     CONFIG,
     OF_DETECTOR,
     OF_TRAINING,
     REPORT,
     SPLIT,
     clear,
+    read_split,
     require_free,
     settings_to_resume,
 )
 from ssim_ae.training.sample import write_sample
-from ssim_ae.training.start import new_network, take_over
+from ssim_ae.training.start import new_network, pictures_behind, take_over
 
 CALMER = 3.0  # by how much the learning rate falls when a collapsed training starts again
 STRETCHED_BY = 256  # patches that say how faint a data set is
-BEFORE = (
-    "before"  # in split.json, of a run that took weights over: fingerprints of what they have seen
-)
 
 
 @dataclass
@@ -111,8 +110,8 @@ def train(
         require_free(run, dataset, overwrite)
     if settings.residual.has("features"):
         imagenet_weights()  # missing or damaged is found now, not after the training
-    started: dict[str, Any] = json.loads((run / SPLIT).read_text()) if resume else {}
-    before = set(started.get(BEFORE, ())) or _trained_by(init_from)
+    started = read_split(run) if resume else {}
+    before = set(started.get(BEFORE, ())) or pictures_behind(init_from)
     parts = divide(dataset, settings, before, on_note)
     if resume and parts.split != {name: part for name, part in started.items() if name != BEFORE}:
         raise InputError(
@@ -131,9 +130,13 @@ def train(
     if init_from is not None:
         for line in take_over(network, Path(init_from)):
             on_note(line)
+        if not before:
+            on_note(f"{init_from}: the pictures behind these weights are unknown: hold out others")
     count_colors(network, store)  # these pictures' colours, whatever weights were taken over
     accelerator = start_accelerator(settings)
     if accelerator.is_main_process:
+        if not resume:
+            require_free(run, dataset, overwrite)  # again: another one may have begun by now
         if overwrite and not resume:
             clear(run, OF_TRAINING)  # the detector stays until the new one is written
         require_writable(run)
@@ -141,20 +144,24 @@ def train(
         written = {**parts.split, BEFORE: sorted(before)} if before else parts.split
         write_atomically(run / SPLIT, (json.dumps(written, indent=1) + "\n").encode())
     accelerator.wait_for_everyone()
-    report = fit(network, store, judge, settings, run, accelerator, resume, on_progress)
+    # the run's config keeps the rate that was asked for; its state knows of the restart
+    restarted = resume and bool(read_numbers(run / STATE).get("restarted"))
+    calmer = settings.model_copy(update={"learning_rate": settings.learning_rate / CALMER})
+    settings = calmer if restarted else settings
+    report = fit(network, store, judge, settings, run, accelerator, resume, on_progress, restarted)
     warning = collapse(report)
     # the reference presets stay what they are; all processes must decide alike
-    if settings.network == "joint" and any_process(accelerator, warning is not None):
-        rate = settings.learning_rate / CALMER
-        on_note(f"{warning}; starting again once, from new weights, at learning_rate {rate:.1e}")
-        settings = settings.model_copy(update={"learning_rate": rate})
-        if accelerator.is_main_process:
-            (run / STATE).unlink(missing_ok=True)  # not to be taken for the new training's
-            save_settings(settings, run / CONFIG, ssim_ae.__version__)
+    again = settings.network == "joint" and not restarted
+    if again and any_process(accelerator, warning is not None):
+        settings = calmer
+        on_note(
+            f"{warning}; starting again once, from new weights, at learning_rate "
+            f"{settings.learning_rate:.1e}"
+        )
         accelerator.free_memory()
         network = new_network(settings)
         count_colors(network, store)
-        report = fit(network, store, judge, settings, run, accelerator, False, on_progress)
+        report = fit(network, store, judge, settings, run, accelerator, False, on_progress, True)
         warning = collapse(report)
     if not accelerator.is_main_process:
         return Run(run, Record(version=ssim_ae.__version__, settings=settings, reach=0), report)
@@ -221,13 +228,3 @@ def _calibrate(run: Path, held_out: list[Path], settings: Settings) -> tuple[Rec
     write_detector(detector.file.read_bytes(), record, detector.file)
     write_sample(held_out, record.preparation, run, settings.seed)
     return record, notes
-
-
-def _trained_by(init_from: str | PathLike[str] | None) -> set[str]:
-    """Fingerprints of the pictures behind the weights that are taken over."""
-    if init_from is None:
-        return set()
-    folder = Path(init_from) if Path(init_from).is_dir() else Path(init_from).parent
-    if not (folder / "detector.onnx").is_file():
-        return set()
-    return set(Detector.load(folder).record.trained_on)
