@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -463,3 +464,75 @@ def test_two_processes_train_one_run(fabric: Path, tmp_path: Path) -> None:
     assert done.stdout.count("detector:") == 1
     assert (run / "detector.onnx").is_file()
     assert len((run / "log.jsonl").read_text().splitlines()) == 1
+
+
+def test_pictures_that_no_inspection_made_are_not_replaced(
+    run: Path, fabric: Path, tmp_path: Path
+) -> None:
+    """A set whose pictures and masks lie side by side, and its folder named as the output."""
+    own = tmp_path / "own"
+    shutil.copytree(fabric / "test" / "good", own / "images")
+    shutil.copytree(fabric / "test" / "good", own / "masks")
+    before = {f: f.read_bytes() for f in own.rglob("*.png")}
+    refused("inspect", run, own / "images", "--output", own, says="masks: is there already")
+    refused("inspect", run, own / "masks", "--output", own, says="lies where results are written")
+    assert {f: f.read_bytes() for f in own.rglob("*") if f.is_file()} == before
+    out = tmp_path / "out"
+    ssim_ae("inspect", run, own / "images" / "000.png", "--output", out)
+    again = ssim_ae("inspect", run, own / "images" / "001.png", "--output", out)
+    assert "holds pictures of an earlier inspection" in again.stderr
+    overlay = out / "overlays" / "000.png"
+    refused("inspect", run, overlay, "--output", out, says="lies where results are written")
+
+
+def test_names_as_long_as_can_be_are_shortened(run: Path, fabric: Path, tmp_path: Path) -> None:
+    good, folder = fabric / "test" / "good" / "000.png", tmp_path / "pictures"
+    folder.mkdir()
+    for name in ("织" * 81 + ".png", "x" * 249 + "1.png", "x" * 249 + "2.png"):
+        shutil.copy(good, folder / name)
+    ssim_ae("inspect", run, folder, "--output", tmp_path / "out", "--maps")
+    assert len(list((tmp_path / "out" / "maps").iterdir())) == 3
+    rows = [json.loads(x) for x in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
+    assert len({row["name"] for row in rows}) == 3
+
+
+def test_maps_of_one_name_are_refused_before_work(run: Path, fabric: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(fabric / "test", data / "test")
+    shutil.copytree(fabric / "ground_truth", data / "ground_truth")
+    Image.open(data / "test" / "good" / "000.png").save(data / "test" / "good" / "000.bmp")
+    out = tmp_path / "out"
+    refused("evaluate", run, data, "--maps", "--output", out, says="would have the name of")
+    assert not (out / "maps").exists()
+
+
+def test_commands_do_without_a_terminal(run: Path, fabric: Path, tmp_path: Path) -> None:
+    """Services have no stderr at all."""
+    command = f"{sys.executable} -m ssim_ae evaluate {run} {fabric} --output {tmp_path / 'e'} 2>&-"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "pixel" in done.stdout
+
+
+def test_the_demo_replaces_no_pictures_of_others(tmp_path: Path) -> None:
+    mine = tmp_path / "x-fabric" / "train" / "good" / "000.png"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"mine")
+    refused("demo", "--output", tmp_path / "x", says="was not made by the demo")
+    assert mine.read_bytes() == b"mine"
+    refused("demo", "--output", tmp_path / "y", "--set", "nonsense=1", says="is no setting")
+    assert not (tmp_path / "y-fabric").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_a_stopped_export_leaves_nothing(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    export = [sys.executable, "-m", "ssim_ae", "export", run, "--to", "onnx"]
+    export += ["--precision", "int8", "--output", out / "detector.onnx"]
+    working = subprocess.Popen(export, stderr=subprocess.PIPE, text=True)
+    while working.poll() is None and not list(out.glob(".export-*")):
+        time.sleep(0.01)
+    working.terminate()
+    assert working.communicate()[1].strip().endswith("error: stopped")
+    assert working.returncode == 1
+    assert list(out.iterdir()) == []

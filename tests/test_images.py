@@ -194,3 +194,19 @@ def test_a_picture_s_middle_comes_back_to_its_middle() -> None:
     assert geometry.to_original(25, 50) == (51, 101)
     _, geometry = Preparation("grey", None, 20).apply(np.zeros((100, 200), np.uint8))
     assert geometry.to_original(0, 19) == (40, 109)
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 200])
+def test_an_orientation_that_there_is_not_turns_nothing(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = save(tmp_path, Image.fromarray(RAMP), exif=exif)
+    assert size_of(file) == read_picture(file, "grey").shape == RAMP.shape
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "YCbCr"])
+def test_black_is_black_in_masks_of_any_colours(tmp_path: Path, mode: str) -> None:
+    mask = Image.fromarray(np.zeros((20, 20), np.uint8))
+    mask.paste(255, (3, 3, 6, 6))
+    file = save(tmp_path, mask.convert("RGB").convert(mode), "m.tiff")
+    assert np.array_equal(read_mask(file), np.asarray(mask) > 0)

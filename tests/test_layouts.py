@@ -114,3 +114,24 @@ def test_defects_without_masks_and_masks_of_another_size(tmp_path: Path) -> None
     touch(tmp_path / "woven", "test/0.png")
     with pytest.raises(InputError, match=r"ground_truth.defective"):
         read_test(tmp_path / "woven")
+
+
+def test_good_is_good_in_any_case_and_hidden_folders_are_not_there(tmp_path: Path) -> None:
+    touch(tmp_path, "train/Good/0.png", "train/.cache/1.png")
+    touch(tmp_path, "test/GOOD/0.png", "test/.ipynb_checkpoints/0.png", "test/hole/0.png")
+    touch(tmp_path, "ground_truth/hole/0_mask.png")
+    assert [f.parent.name for f in training_pictures(tmp_path)] == ["Good"]
+    assert [p.defect for p in read_test(tmp_path)] == ["good", "hole"]
+
+
+def test_a_picture_beside_the_folders_of_test_pictures_is_told(tmp_path: Path) -> None:
+    touch(tmp_path, "test/good/0.png", "test/overview.png")
+    with pytest.raises(InputError, match=r"overview\.png: lies beside folders"):
+        read_test(tmp_path)
+
+
+def test_a_link_to_nothing_is_a_picture_that_is_gone(tmp_path: Path) -> None:
+    touch(tmp_path, "0.png")
+    (tmp_path / "1.png").symlink_to(tmp_path / "gone.png")
+    (tmp_path / "folder.png").mkdir()
+    assert [f.name for f in training_pictures(tmp_path)] == ["0.png", "1.png"]

@@ -30,7 +30,7 @@ def write_stream_atomically(file: Path, write: Callable[[IO[bytes]], object]) ->
     temporary: Path | None = None
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+        handle, name = tempfile.mkstemp(prefix=".ssim-ae-", dir=file.parent)
         temporary = Path(name)
         with os.fdopen(handle, "wb") as stream:
             write(stream)

@@ -13,6 +13,8 @@ from ssim_ae.cli.train import train_with_bar
 
 DEMO_STEPS = "steps=300"  # its defects are plain: a quarter of the usual training finds them
 
+MARK = "generated.txt"  # in the folder with the fabric
+
 
 @click.command()
 @click.option("--output", type=path, default=Path("runs/demo"), show_default=True, metavar="RUN")
@@ -20,14 +22,19 @@ DEMO_STEPS = "steps=300"  # its defects are plain: a quarter of the usual traini
 @as_json
 def demo(output: Path, changes: tuple[str, ...], json_: bool) -> None:
     """Make a woven fabric with defects, train, evaluate, and write the report."""
+    from ssim_ae.config_files import load_settings
     from ssim_ae.data.synthetic import make_dataset
     from ssim_ae.errors import InputError
-    from ssim_ae.files import writing
+    from ssim_ae.files import write_atomically, writing
 
     output = Path(os.path.relpath(output.resolve()))
     data = output.with_name(f"{output.name}-fabric")
     if output.exists() and not data.exists():
         raise InputError(f"{output}: exists and was not made by the demo: choose another --output")
+    if data.exists() and any(data.iterdir()) and not (data / MARK).exists():
+        raise InputError(f"{data}: exists and was not made by the demo: choose another --output")
+    load_settings("auto", changes=changes)  # what is wrong is told before anything is written
+    write_atomically(data / MARK, b"made by ssim-ae demo\n")
     with writing(data):
         make_dataset(data)
     if not json_:

@@ -38,7 +38,9 @@ def evaluate_with_bar(
 
     from ssim_ae.evaluation.evaluate import evaluate as evaluate_run
 
-    with tqdm(unit="picture", desc="evaluating", disable=json_, leave=False) as bar:
+    with tqdm(
+        unit="picture", desc="evaluating", disable=json_ or sys.stderr is None, leave=False
+    ) as bar:
 
         def on_picture(done: int, total: int) -> None:
             bar.total = total

@@ -101,11 +101,15 @@ def train_with_bar(dataset: Path, json_: bool, **options: Any) -> Run:
 
     from ssim_ae.training.train import train as train_run
 
-    with _training_bar(json_) as (show, phase):
+    def note(line: str) -> None:  # above the bar
+        if sys.stderr is not None:
+            tqdm.write(f"note: {line}", file=sys.stderr)
+
+    with _training_bar(json_ or sys.stderr is None) as (show, phase):
         return train_run(
             dataset,
             on_progress=show,
-            on_note=lambda line: tqdm.write(f"note: {line}", file=sys.stderr),  # above the bar
+            on_note=note,
             on_phase=phase,
             **options,
         )

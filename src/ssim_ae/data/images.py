@@ -53,6 +53,8 @@ def read_mask(file: Path) -> NDArray[np.bool_]:
         image = ImageOps.exif_transpose(_open(file))
         if image.mode in ("P", "PA"):
             image = image.convert("RGBA")
+        if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):  # where black is not all zeros
+            image = image.convert("RGB")
         values = np.asarray(image)
         if image.mode in ("RGBA", "LA"):
             values = values[..., :-1]
@@ -65,7 +67,7 @@ def size_of(file: Path) -> tuple[int, int]:
         width, height = image.size
         if isinstance(image, TiffImageFile):  # Pillow 12.1 and later turn this size, but no other's
             width, height = image.tag_v2[IMAGEWIDTH], image.tag_v2[IMAGELENGTH]
-        lies = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+        lies = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
         return (width, height) if lies else (height, width)
 
 

@@ -84,7 +84,12 @@ def _other_size(
 def pictures_in(folder: Path) -> list[Path]:
     """Picture files directly in a folder, sorted by name."""
     try:
-        found = [f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES and f.is_file()]
+        # a link to nothing stays in: decoding it tells that its picture is gone
+        found = [
+            f
+            for f in folder.iterdir()
+            if f.suffix.lower() in SUFFIXES and (f.is_file() or (f.is_symlink() and not f.exists()))
+        ]
     except PermissionError:
         raise InputError(f"{folder}: may not be read: change its permissions") from None
     return sorted(f for f in found if not f.name.startswith("."))
@@ -97,8 +102,9 @@ def training_pictures(root: Path) -> list[Path]:
         InputError: no such folder, or no pictures in it.
     """
     _require_folder(root)
-    candidates = [root / "train" / name for name in GOOD_NAMES] + [root / "train", root]
-    for folder in candidates:
+    train = root / "train"
+    named = {f.name.lower(): f for f in _folders_in(train)} if train.is_dir() else {}
+    for folder in [named[name] for name in GOOD_NAMES if name in named] + [train, root]:
         if folder.is_dir() and (found := pictures_in(folder)):
             return found
     raise InputError(
@@ -125,10 +131,19 @@ def test_pictures(root: Path) -> list[TestPicture]:
         )
     truth = test / "ground_truth" if (test / "ground_truth").is_dir() else root / "ground_truth"
     flat = pictures_in(test)
+    if flat and any(pictures_in(f) for f in _folders_in(test) if f != truth):
+        raise InputError(
+            f"{flat[0]}: lies beside folders of test pictures: move it into one of them"
+        )
     found = _woven(flat, truth) if flat else _mvtec(test, truth)
     if not found:
         raise InputError(f"{test}: holds no pictures: add test/good and test/<defect>")
     return found
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    """Folders directly in a folder, sorted, but hidden ones."""
+    return sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
 
 
 def _require_folder(root: Path) -> None:
@@ -160,9 +175,11 @@ def _woven(files: list[Path], truth: Path) -> list[TestPicture]:
 
 def _mvtec(test: Path, truth: Path) -> list[TestPicture]:
     pictures = []
-    for folder in sorted(p for p in test.iterdir() if p.is_dir() and p != truth):
+    for folder in _folders_in(test):
+        if folder == truth:
+            continue
         files = pictures_in(folder)
-        if folder.name in GOOD_NAMES:
+        if folder.name.lower() in GOOD_NAMES:
             pictures += [TestPicture(f, "good", ()) for f in files]
             continue
         found = [_masks_of(file, truth / folder.name) for file in files]

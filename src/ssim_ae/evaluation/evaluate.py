@@ -69,6 +69,8 @@ def evaluate(
     require_writable(folder)
     control_file = detector_file(run).parent / CONTROL
     control = Detector.load(control_file) if control_file.is_file() else None
+    if maps:
+        _require_own_names(pictures)
     notes = _leaks(detector, pictures)
     if without := sorted({test.defect for test in pictures if not test.has_truth}):
         notes.append(
@@ -153,6 +155,17 @@ def _check(pictures: list[TestPicture]) -> list[str]:
     if not pictures:
         raise InputError(f"no test picture can be read ({unreadable[0]})")
     return unreadable
+
+
+def _require_own_names(pictures: list[TestPicture]) -> None:
+    """Raises InputError where the maps of two pictures would be one file."""
+    seen: dict[tuple[str, str], Path] = {}
+    for test in pictures:
+        other = seen.setdefault((test.defect, test.file.stem), test.file)
+        if other != test.file:
+            raise InputError(
+                f"{test.file}: its map would have the name of that of {other}: rename one of them"
+            )
 
 
 def _leaks(detector: Detector, pictures: list[TestPicture]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from os import PathLike
@@ -16,6 +17,7 @@ from ssim_ae.runtime.detector import Detector
 from ssim_ae.runtime.writers import FORMATS, PICTURES, row, table, unreadable, write_pictures
 
 LARGER = 1.5  # a picture this many times the calibrated size has that many more chances to alarm
+LONGEST = 240  # bytes of a name, without number and suffix
 LISTED = 1000  # results handed back in the summary; a table on disk holds all of them
 
 
@@ -72,6 +74,7 @@ def inspect_pictures(
     calibrated = calibration.pixels if calibration is not None else 1 << 62
     warned = False
     if output is not None:
+        _require_own(output, files)
         require_writable(output)
         if any((output / pictures).exists() for pictures in PICTURES):
             complain(
@@ -120,17 +123,44 @@ def inspect_pictures(
     }
 
 
+def _require_own(output: Path, files: Sequence[Path]) -> None:
+    """Refuse to write where pictures would be replaced that no inspection has made.
+
+    Raises:
+        InputError: one of ``files`` lies where results go, or the folders are somebody else's.
+    """
+    folders = [(output / pictures).resolve() for pictures in PICTURES]
+    for file in files:
+        if file.resolve().parent in folders:
+            raise InputError(f"{file}: lies where results are written: choose another --output")
+    if any((output / f"results.{kind}").exists() for kind in FORMATS):
+        return
+    for folder in folders:
+        if folder.exists():
+            raise InputError(
+                f"{output / folder.name}: is there already, and not from an inspection: choose "
+                "another --output"
+            )
+
+
 def _distinct_names(files: Sequence[Path]) -> list[str]:
     """A name for each file's pictures on disk: the stem, with what sets it apart if it recurs."""
     names: list[str] = []
     seen: set[str] = set()
     for file in files:
-        candidates = [file.stem, f"{file.parent.name}_{file.stem}", file.name]
+        candidates = [
+            _fitting(c) for c in (file.stem, f"{file.parent.name}_{file.stem}", file.name)
+        ]
         name = next((c for c in candidates if c not in seen), None)
         number = 2
         while name is None or name in seen:
-            name = f"{file.stem}_{number}"
+            name = f"{_fitting(file.stem)}_{number}"
             number += 1
         seen.add(name)
         names.append(name)
     return names
+
+
+def _fitting(name: str) -> str:
+    """With a number and a suffix no longer than a file's name may be."""
+    return os.fsdecode(os.fsencode(name)[:LONGEST]) if len(os.fsencode(name)) > LONGEST else name

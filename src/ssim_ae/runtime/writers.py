@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
-from io import BytesIO, StringIO
+from io import BytesIO, RawIOBase, StringIO
 from pathlib import Path
 from typing import IO, Any
 
@@ -79,7 +79,7 @@ def table(folder: Path, kind: str) -> Iterator[Write]:
     if kind not in FORMATS:
         raise InputError(f"format {kind!r} is unknown: known are {', '.join(FORMATS)}")
     with writing(file):
-        stream = file.open("wb")
+        stream = file.open("wb", buffering=0)  # nothing is left to write when it is closed
     with stream:
         if kind == "csv":
             _append(stream, file, _csv_line(COLUMNS))
@@ -112,15 +112,17 @@ def _write_tiff(anomaly_map: Map, stream: IO[bytes]) -> None:
     Image.fromarray(np.ascontiguousarray(anomaly_map)).save(stream, format="TIFF")
 
 
-def _append(stream: IO[bytes], file: Path, line: str) -> None:
+def _append(stream: RawIOBase, file: Path, line: str) -> None:
     """Add one whole row, or none."""
     before = stream.tell()
+    left = line.encode()
     try:
-        stream.write(line.encode())
-        stream.flush()
+        while left:
+            left = left[stream.write(left) or 0 :]
     except OSError as error:
         with contextlib.suppress(OSError):
-            os.truncate(file, before)
+            stream.truncate(before)
+            stream.seek(before)
         raise SsimAeError(cannot_write(file, error)) from None
 
 
@@ -158,22 +160,27 @@ def _parquet(file: Path) -> Iterator[Write]:
     )
     temporary = file.with_name(f".{file.name}.part")
     waiting: list[dict[str, Any]] = []
+    with writing(file):
+        writer = pq.ParquetWriter(temporary, schema)
+
+    def flush() -> None:
+        with writing(file):
+            writer.write_table(pa.Table.from_pylist(waiting, schema))
+        waiting.clear()
+
+    def write(r: dict[str, Any]) -> None:
+        waiting.append(r)
+        if len(waiting) == ROWS_AT_ONCE:
+            flush()
+
     try:
-        with pq.ParquetWriter(temporary, schema) as writer:
-
-            def flush() -> None:
-                with writing(file):
-                    writer.write_table(pa.Table.from_pylist(waiting, schema))
-                waiting.clear()
-
-            def write(r: dict[str, Any]) -> None:
-                waiting.append(r)
-                if len(waiting) == ROWS_AT_ONCE:
-                    flush()
-
-            yield write
+        yield write
+    finally:  # after an error too: what was inspected by then is worth keeping
+        try:
             if waiting:
                 flush()
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
+            with writing(file):
+                writer.close()
+            temporary.replace(file)
+        finally:
+            temporary.unlink(missing_ok=True)
