@@ -37,7 +37,7 @@ def load_state(network: nn.Module, optimizer: torch.optim.Optimizer, file: Path)
     Raises:
         InputError: missing, truncated or of another network.
     """
-    tensors, _ = read_tensors(file)
+    tensors, metadata = read_tensors(file)
     weights = {k[8:]: v for k, v in tensors.items() if k.startswith("network.")}
     moments: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
@@ -45,7 +45,7 @@ def load_state(network: nn.Module, optimizer: torch.optim.Optimizer, file: Path)
             _, index, name = key.split(".", 2)
             moments.setdefault(int(index), {})[name] = value
     try:
-        numbers = read_numbers(file)
+        numbers = _numbers(metadata)
         network.load_state_dict(weights)
     except (KeyError, ValueError, RuntimeError):
         raise InputError(
@@ -70,7 +70,11 @@ def read_numbers(file: Path) -> dict[str, Any]:
     """
     _, metadata = read_tensors(file)
     try:
-        numbers: dict[str, Any] = json.loads(metadata["numbers"])
-        return numbers
+        return _numbers(metadata)
     except (KeyError, ValueError):
         raise InputError(f"{file}: is no training state: start again with --overwrite") from None
+
+
+def _numbers(metadata: dict[str, str]) -> dict[str, Any]:
+    numbers: dict[str, Any] = json.loads(metadata["numbers"])
+    return numbers
