@@ -141,7 +141,11 @@ def test_train_evaluate_inspect_calibrate(fabric: Path, tmp_path: Path) -> None:
     done = ssim_ae("calibrate", run, fabric, "--false-reject-rate", "0.05")
     assert f"(was {answer['threshold']:.4f})" in done.stdout
     assert "21 pictures were trained on and are left out" in done.stderr
-    done = ssim_ae("calibrate", run, fabric, "--false-reject-rate", "0.01")
+    link = tmp_path / "link.onnx"
+    link.symlink_to(run / "detector.onnx")
+    done = ssim_ae("calibrate", link, fabric, "--false-reject-rate", "0.01")
+    assert link.is_symlink()
+    assert Detector.load(run).record.calibration.asked_false_reject_rate == 0.01
     assert "at best, not 0.01: 99 are needed" in done.stderr
     large = tmp_path / "large.png"
     Image.fromarray(np.zeros((400, 200), np.uint8)).save(large)
@@ -292,7 +296,11 @@ def test_masks_of_another_size_and_leaks_are_told(run: Path, fabric: Path, tmp_p
     for file in sorted((data / "train" / "good").iterdir()):
         shutil.copy(file, data / "test" / "good" / f"leak_{file.name}")
     done = ssim_ae("evaluate", run, data, "--output", tmp_path / "e")
-    assert "test pictures were trained on" in done.stderr
+    split = json.loads((run / "split.json").read_text())
+    trained, held_out = (split[part] for part in ("train", "held_out"))
+    own = "000.png" in trained  # of which leak.png is one more copy
+    assert f"{len(trained) + own} test pictures were trained on" in done.stderr
+    assert f"{len(held_out) + 1 - own} test pictures made the thresholds" in done.stderr
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(data / "ground_truth/hole/000_mask.png")
     refused("evaluate", run, data, "--output", tmp_path / "f", says="mask is 8x8")
     assert not (tmp_path / "f").exists()

@@ -169,15 +169,23 @@ def _require_own_names(pictures: list[TestPicture]) -> None:
 
 
 def _leaks(detector: Detector, pictures: list[TestPicture]) -> list[str]:
-    seen = detector.record.seen
-    leaked = [t.file for t in pictures if t.file.is_file()]
-    leaked = [f for f in leaked if picture_fingerprint(f) in seen]
-    if not leaked:
-        return []
-    return [
-        f"{len(leaked)} test pictures were trained on ({leaked[0]}, ...): the figures flatter "
-        "the detector; remove them from the test folder"
-    ]
+    """Lines about test pictures that the detector owes its weights or its thresholds to."""
+    known = {t.file: picture_fingerprint(t.file) for t in pictures if t.file.is_file()}
+    record = detector.record
+    trained = [file for file, fingerprint in known.items() if fingerprint in record.seen]
+    measured = [f for f, fingerprint in known.items() if fingerprint in record.calibrated_on]
+    notes = []
+    if trained:
+        notes.append(
+            f"{len(trained)} test pictures were trained on ({trained[0]}, ...): the figures "
+            "flatter the detector; remove them from the test folder"
+        )
+    if measured:
+        notes.append(
+            f"{len(measured)} test pictures made the thresholds ({measured[0]}, ...): the false "
+            "rejects among them are no evidence; remove them from the test folder"
+        )
+    return notes
 
 
 def _surprise(detector: Detector, tally: Tally) -> list[str]:

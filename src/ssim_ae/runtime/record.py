@@ -17,7 +17,7 @@ from ssim_ae.runtime.constants import read_constants, replace_constants
 from ssim_ae.runtime.metadata import read_metadata, replace_metadata
 
 KEY = "ssim_ae"
-FORMAT = 5  # raised when an older version could no longer read the file; older formats stay read
+FORMAT = 6  # raised when an older version could no longer read the file; older formats stay read
 
 
 class Calibration(BaseModel):
@@ -56,6 +56,7 @@ class Record(BaseModel):
     fingerprints: dict[str, str] = {}
     trained_on: list[str] = Field(default=[], description="fingerprints of the training pictures")
     chosen_on: list[str] = Field(default=[], description="... of those that weighed the maps")
+    calibrated_on: list[str] = Field(default=[], description="... that the thresholds come from")
     warnings: list[str] = []
     precision: Literal["float32", "fp16", "int8"] = "float32"  # of the graph
 

@@ -53,6 +53,7 @@ def calibrated(
     pixel = min(value_bins.quantile(counts, pixel_rate), threshold)
     record = detector.record.model_copy(
         update={
+            "calibrated_on": sorted(picture_fingerprint(f) for f in files),
             "thresholds": Thresholds(score=threshold, pixel=pixel),
             "calibration": Calibration(
                 pictures=len(files),
@@ -118,7 +119,8 @@ def calibrate(
             f"{dataset}: the detector was trained on all {len(files)} pictures there: calibrate "
             "on good pictures that it has not seen"
         )
-    require_writable(detector.file.parent)
+    target = detector.file.resolve()  # a link stays one
+    require_writable(target.parent)
     if group is not None:
         groups = group_names(fresh, group)
     else:  # these pictures may be named unlike those trained on
@@ -131,7 +133,7 @@ def calibrate(
     notes += more
     if len(fresh) < len(files):
         notes.insert(0, f"{len(files) - len(fresh)} pictures were trained on and are left out")
-    write_detector(detector.file.read_bytes(), record, detector.file)
+    write_detector(target.read_bytes(), record, target)
     if (exports := detector.file.parent / "exports").is_dir():
         notes.append(f"files in {exports} keep the thresholds before: export them again")
     before = detector.record.thresholds
