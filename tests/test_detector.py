@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -230,6 +231,11 @@ def test_a_defective_picture_always_shows_its_peak() -> None:
     assert shrunk.anomaly_map.max() < 1.5  # averaged away by shrinking
     assert np.argwhere(shrunk.mask).tolist() == [[1, 7]]
     assert len(shrunk.regions) == 1
+    working[20:36, 0:16] = 1.4  # a large region that is marked does not hide it
+    beside = replace(shrunk, thresholds=Thresholds(score=1.5, pixel=1.3))
+    assert beside.mask[1, 7]
+    assert beside.mask[6:8, :3].all()
+    assert len(beside.regions) == 2
 
 
 def test_files_that_are_no_detector(run: Path, tmp_path: Path) -> None:

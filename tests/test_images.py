@@ -3,6 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from ssim_ae.data import images
@@ -75,6 +76,18 @@ def test_turned_tiffs_are_turned_once(
     values = RAMP.astype(np.uint16) * 257 if deep else RAMP
     file = save(tmp_path, Image.fromarray(values), "turned.tiff", exif=exif, **options)
     upright = np.rot90(RAMP, {3: 2, 6: -1, 8: 1}[orientation])
+    assert np.array_equal(read_picture(file, "grey"), upright)
+    assert size_of(file) == upright.shape
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("deep", [False, True], ids=["8 bit", "16 bit"])
+def test_tiffs_whose_zero_is_white(tmp_path: Path, deep: bool, orientation: int) -> None:
+    values = RAMP.astype(np.uint16) * 257 if deep else RAMP
+    file = tmp_path / "negative.tiff"
+    turned = [(0x0112, "H", 1, orientation, True)]
+    tifffile.imwrite(file, ~values, photometric="miniswhite", extratags=turned)
+    upright = np.rot90(RAMP, -1 if orientation == 6 else 0)
     assert np.array_equal(read_picture(file, "grey"), upright)
     assert size_of(file) == upright.shape
 

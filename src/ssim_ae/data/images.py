@@ -16,7 +16,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
-from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
+from PIL.TiffImagePlugin import (
+    IMAGELENGTH,
+    IMAGEWIDTH,
+    PHOTOMETRIC_INTERPRETATION,
+    TiffImageFile,
+)
 
 from ssim_ae.errors import InputError, PictureError
 
@@ -24,6 +29,7 @@ PIXEL_LIMIT = 1 << 29  # 536 million: a 20,000 x 20,000 line scan passes, a zip 
 AT_ONCE = 1 << 24  # pixels converted or enlarged at a time: copies of a line scan are large
 NAMED = 3  # files in one line of error
 DECODE_THREADS = 4
+WHITE_IS_ZERO = 0  # TIFF 6.0: 0 is white, the largest value black
 CHROMA = 24  # grey levels between the channels of a coloured pixel, at least
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM")  # no decoder that runs programs
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
@@ -80,6 +86,10 @@ def _open(file: Path) -> Image.Image:
                 f"{PIXEL_LIMIT}: cut the picture into pieces"
             )
         image.load()
+        tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
+        if image.mode == "I;16" and tags.get(PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO:
+            # Pillow inverts those of 8 bits only
+            return Image.fromarray(65535 - np.asarray(ImageOps.exif_transpose(image)))
         return image
 
 

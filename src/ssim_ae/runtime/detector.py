@@ -57,7 +57,7 @@ class Inspection:
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
         mask = np.asarray(self.anomaly_map > self.thresholds.pixel)
-        if self.is_defective and not mask.any():  # shrunk below the threshold by resizing
+        if self.is_defective:  # what decided shows, even if resizing shrank it
             mask[self.geometry.to_original(*self._peak())] = True
         return mask
 
