@@ -303,6 +303,8 @@ def test_masks_of_another_size_and_leaks_are_told(run: Path, fabric: Path, tmp_p
     assert f"{len(held_out) + 1 - own} test pictures made the thresholds" in done.stderr
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(data / "ground_truth/hole/000_mask.png")
     refused("evaluate", run, data, "--output", tmp_path / "f", says="mask is 8x8")
+    Image.fromarray(np.zeros((160, 176), np.uint8)).save(data / "ground_truth/hole/000_mask.png")
+    refused("evaluate", run, data, "--output", tmp_path / "f", says="marks nothing")
     assert not (tmp_path / "f").exists()
     noted = json.loads(ssim_ae("evaluate", run, fabric, "--json").stdout)
     assert noted["notes"] == noted["unreadable"] == []

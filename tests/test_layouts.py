@@ -108,6 +108,8 @@ def test_defects_without_masks_and_masks_of_another_size(tmp_path: Path) -> None
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "ground_truth/dent/1_mask.png")
     with pytest.raises(InputError, match="marks nothing"):
         dent.mask((8, 8))
+    with pytest.raises(InputError, match="marks nothing"):
+        dent.check()
     Image.fromarray(np.zeros((8, 9), np.uint8)).save(tmp_path / "ground_truth/dent/1_mask.png")
     with pytest.raises(InputError, match="mask is 9x8"):
         dent.check()

@@ -45,7 +45,7 @@ class TestPicture:
         """Ground truth ``[h, w]`` at the picture's original size.
 
         Raises:
-            InputError: a mask of another size than the picture.
+            InputError: a mask of another size than the picture; nothing is marked.
         """
         union = np.zeros(shape, np.bool_)
         for file in self.masks:
@@ -61,15 +61,14 @@ class TestPicture:
         return union
 
     def check(self) -> None:
-        """Compare sizes by the files' headers, before work starts.
+        """Read the masks once, before work starts.
 
         Raises:
-            InputError: a mask of another size than the picture.
+            InputError: as ``mask``.
+            PictureError: a mask or the picture's header cannot be read.
         """
-        for file in self.masks:
-            mask, picture = size_of(file), size_of(self.file)
-            if mask != picture:
-                raise _other_size(file, mask, self.file, picture)
+        if self.masks:
+            self.mask(size_of(self.file))
 
 
 def _other_size(

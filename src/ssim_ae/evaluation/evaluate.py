@@ -135,10 +135,10 @@ def evaluate(
 
 
 def _check(pictures: list[TestPicture]) -> list[str]:
-    """Headers of pictures and masks, before work starts; unreadable pictures are dropped.
+    """Pictures' headers and masks, before work starts; unreadable pictures are dropped.
 
     Raises:
-        InputError: a mask that cannot be read or is of another size than its picture.
+        InputError: a mask that cannot be read, is of another size than its picture, or is empty.
     """
     unreadable = []
     for test in list(pictures):
