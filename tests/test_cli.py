@@ -146,6 +146,8 @@ def test_train_evaluate_inspect_calibrate(fabric: Path, tmp_path: Path) -> None:
     done = ssim_ae("calibrate", link, fabric, "--false-reject-rate", "0.01")
     assert link.is_symlink()
     assert Detector.load(run).record.calibration.asked_false_reject_rate == 0.01
+    ssim_ae("calibrate", run, fabric)  # no rate is the rate before
+    assert Detector.load(run).record.calibration.asked_false_reject_rate == 0.01
     assert "at best, not 0.01: 99 are needed" in done.stderr
     large = tmp_path / "large.png"
     Image.fromarray(np.zeros((400, 200), np.uint8)).save(large)

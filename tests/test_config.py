@@ -82,6 +82,14 @@ def test_flat_zoo_file_with_help_documents_and_the_misspelt_key(tmp_path: Path) 
     assert settings.augment.rotate_angle == 45
 
 
+def test_a_crop_alone_keeps_the_zoo_s_picture_size(tmp_path: Path) -> None:
+    file = tmp_path / "zoo.yaml"
+    file.write_text("crop_size: 256\n")
+    settings, notes = load_settings(file=file)
+    assert (settings.resize, settings.centre_crop, settings.tile) == (256, None, 256)
+    assert notes[0].endswith("read as the zoo's settings, on preset reference-object")
+
+
 def test_do_aug_false_switches_augmentation_off(tmp_path: Path) -> None:
     settings, notes = load_settings(file=zoo_file(tmp_path, do_aug=False))
     a = settings.augment
@@ -203,11 +211,28 @@ def test_settings_describe_every_numeric_limit() -> None:
         (["residual.terms=[{kind: head}, {kind: band}]"], "band needs sigma"),
         (["network=reference"], "need network=joint"),
         (["zoo={}"], "the zoo rule belongs to network=reference"),
+        (["residual.smooth=5"], "choose settles residual.smooth"),
+        (["residual.terms.1.offset=3"], "measured on good pictures"),
+        (["precision=fp16", "device=cpu"], "in which no CPU trains"),
     ],
 )
 def test_what_the_joint_network_cannot_do_is_refused(changes: list[str], says: str) -> None:
     with pytest.raises(SettingsError, match=says):
         load_settings("auto", changes=changes)
+
+
+@pytest.mark.parametrize("change", ["combine=sum", "smooth=2", "bound=3", "terms.0.weight=2"])
+def test_the_zoo_rule_takes_its_own_residual_alone(change: str) -> None:
+    with pytest.raises(SettingsError, match=r"zoo rule takes residual\.combine=max"):
+        load_settings("reference-texture", changes=[f"residual.{change}"])
+
+
+def test_weights_that_are_chosen_anyway_are_told() -> None:
+    _, notes = load_settings("auto", changes=["residual.terms.1.weight=9"])
+    assert notes == [
+        "residual.terms.1.weight: of no effect, as choose weighs the maps; set choose=false"
+    ]
+    assert load_settings("auto", changes=["residual.terms.1.weight=9", "choose=false"])[1] == []
 
 
 def test_kinds_that_halve_the_picture_need_a_stride_on_their_grid() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from ssim_ae.deploy.export import check, export
 from ssim_ae.deploy.int8 import network_nodes
 from ssim_ae.deploy.mindspore_checkpoint import read_checkpoint
 from ssim_ae.deploy.parity import ParityError
-from ssim_ae.deploy.sample import read_sample
+from ssim_ae.deploy.sample import read_sample, size_to_fix
 from ssim_ae.errors import DetectorError, InputError, PictureError, SsimAeError
 from ssim_ae.model.weights import WEIGHTS
 from ssim_ae.runtime.benchmark import benchmark
@@ -176,9 +177,53 @@ def test_wrong_use_is_found_before_work(own: Path, tmp_path: Path) -> None:
         export(own / "exports" / "detector.xml", "onnx")
 
 
+def test_pictures_of_another_size_are_cut_or_continued_for_a_fixed_one(
+    own: Path, tmp_path: Path
+) -> None:
+    detector = Detector.load(own)
+    assert size_to_fix(detector, []) == (160, 176)  # of the run's own sample
+    large = tmp_path / "large.png"
+    noise = np.random.default_rng(0).integers(0, 256, (700, 600), np.uint8)
+    Image.fromarray(noise).save(large)
+    assert size_to_fix(detector, [large]) == (700, 600)
+    *kept, last = read_sample(detector, [large], (650, 600))
+    assert {p.shape for p in kept} == {(650, 600)}
+    np.testing.assert_array_equal(last, noise[25:675])
+    first = read_picture(sorted((own / "sample").glob("*.png"))[0], "grey")
+    np.testing.assert_array_equal(kept[0][:320, :176], np.concatenate([first, first[::-1]]))
+    assert read_sample(detector, [large])[-1].shape == (512, 512)
+    for file in (own / "sample").glob("*.png"):
+        Image.fromarray(noise[:512, :512]).save(file)  # a window of something larger
+    with pytest.raises(InputError, match=r"does not tell how large .* --size HEIGHT WIDTH"):
+        size_to_fix(detector, [])
+
+
+def test_files_of_a_run_are_not_exported_over(own: Path, run: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(run, tmp_path / "other"))
+    before = (other / "detector.onnx").read_bytes()
+    for file in (other / "detector.onnx", own / "no_model.onnx"):
+        with pytest.raises(InputError, match="is a file of the run in"):
+            export(own, "onnx", output=file)
+    assert (other / "detector.onnx").read_bytes() == before
+    assert export(own, "onnx", output=other / "of_another.onnx").files
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_threads_that_share_a_detector_get_their_own_results(own: Path, engine: str) -> None:
+    detector = Detector.load(own, engine)
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (160, 176), np.uint8) for _ in range(4)]
+    expected = [detector.inspect(p).working_map for p in pictures]
+    order = rng.integers(0, 4, 60)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda i: detector.inspect(pictures[i]).working_map, order))
+    for i, working_map in zip(order, found, strict=True):
+        np.testing.assert_array_equal(working_map, expected[i])
+
+
 @pytest.mark.skipif(why_not("mindspore") is not None, reason="mindspore is not installed")
 def test_sizes_of_a_mindir(own: Path) -> None:
-    for size, words in (((100, 200), "below 128 pixels"), ((300, 300), "no picture of 300x300")):
+    for size, words in (((100, 200), "below 128 pixels"), ((300, 0), "below 128 pixels")):
         with pytest.raises(InputError, match=words):
             export(own, "mindir", size=size)
     assert export(own, "mindir").files[0] == own / "exports" / "detector.mindir"

@@ -1,3 +1,4 @@
+import time
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import tifffile
 from PIL import Image
 
 from ssim_ae.data import images
-from ssim_ae.data.images import read_mask, read_picture, size_of
+from ssim_ae.data.images import read_mask, read_picture, readable, size_of, to_pixels
 from ssim_ae.data.working_size import Preparation
 from ssim_ae.errors import PictureError
 
@@ -90,6 +91,34 @@ def test_tiffs_whose_zero_is_white(tmp_path: Path, deep: bool, orientation: int)
     upright = np.rot90(RAMP, -1 if orientation == 6 else 0)
     assert np.array_equal(read_picture(file, "grey"), upright)
     assert size_of(file) == upright.shape
+    with Image.open(file) as image:  # as a picture handed over by Pillow
+        assert np.array_equal(to_pixels(image, "grey", "it"), upright)
+    assert np.array_equal(read_mask(file), upright != 0)
+
+
+def test_large_pictures_are_decoded_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "LARGE", 50)
+    files = [tmp_path / f"{i}.png" for i in range(6)]
+    for file in files:
+        Image.fromarray(RAMP).save(file)
+    at_once, most = [], []
+
+    def watched(image: Image.Image, color: str, name: object) -> Any:
+        at_once.append(name)
+        most.append(len(at_once))
+        time.sleep(0.01)
+        at_once.remove(name)
+        return np.asarray(image)
+
+    monkeypatch.setattr(images, "to_pixels", watched)
+    assert len(readable(files)[0]) == 6
+    assert max(most) == 1
+    monkeypatch.setattr(images, "LARGE", RAMP.size)
+    most.clear()
+    readable(files)
+    assert max(most) > 1
 
 
 @pytest.mark.parametrize("name", ["cut.png", "cut.jpg", "cut.tiff"])

@@ -88,8 +88,40 @@ def test_a_loss_that_is_not_finite_stops_the_run(fabric: Path, tmp_path: Path) -
     network = Autoencoder(128, 1, s.latent, s.first_layer_channels)
     with torch.no_grad():
         next(network.parameters()).fill_(float("nan"))
-    with pytest.raises(SsimAeError, match="not finite at step 2"):
+    with pytest.raises(SsimAeError, match="weights are not finite at step 0"):
         fit(network, store, store, s, tmp_path, start_accelerator(s))
+
+
+def test_a_last_step_that_spoils_the_weights_stops_the_run(
+    fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safetensors.torch import load_file
+
+    from ssim_ae.training import loop
+
+    class Endless(torch.autograd.Function):
+        """The loss as it is; its gradient is not finite."""
+
+        @staticmethod
+        def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+            return gradient * float("inf")
+
+    steps: list[int] = []
+
+    def spoiling(found: Any, batch: Any) -> torch.Tensor:
+        steps.append(1)
+        loss = objective.loss_of(found, batch)
+        return Endless.apply(loss) if len(steps) == 3 else loss
+
+    monkeypatch.setattr(loop, "loss_of", spoiling)
+    with pytest.raises(SsimAeError, match="weights are not finite at step 3: lower"):
+        fitted(fabric, tmp_path, settings("steps=3"))
+    state = load_file(tmp_path / "checkpoints" / "state.safetensors")
+    assert all(bool(t.isfinite().all()) for t in state.values())
 
 
 def test_weights_that_are_not_finite_replace_no_state(
@@ -156,7 +188,7 @@ def test_batch_size_must_divide_among_processes(
 
 def test_fp16_on_a_cpu_is_refused() -> None:
     with pytest.raises(InputError, match="fp16 is not to be had on this device"):
-        start_accelerator(settings("precision=fp16", "device=cpu"))
+        start_accelerator(settings("device=cpu").model_copy(update={"precision": "fp16"}))
 
 
 def test_clipping_changes_a_training_only_when_set(fabric: Path, tmp_path: Path) -> None:

@@ -51,6 +51,14 @@ def test_same_seed_same_patches_and_streaming_changes_nothing(tmp_path: Path) ->
     a = draw_patches(memory, 16, 16, augment, seed=7)
     assert a.shape == (16, 3, 16, 16)
     assert torch.equal(a, draw_patches(disk, 16, 16, augment, seed=7))
+    mixed = [(24 + i, 30, 3) for i in range(7)]  # of many sizes, taken in portions
+    numbers = torch.tensor([6, 0, 3, 3, 5, 1, 0, 2])
+    portions = list(store(tmp_path, mixed, memory=0).portions(numbers))
+    assert len(portions) == 2
+    assert sorted(torch.cat(portions).tolist()) == list(range(8))
+    few, many = (store(tmp_path, mixed, memory=m) for m in (0, PLENTY))
+    b, c = (draw_patches(s, 16, 16, augment, seed=7) for s in (few, many))
+    assert torch.equal(b, c)
     assert not torch.equal(a, draw_patches(memory, 16, 16, augment, seed=8))
 
 

@@ -15,6 +15,10 @@ def test_bins_order_like_values() -> None:
     assert bins.max() < value_bins.BINS
 
 
+def test_negative_zero_is_zero() -> None:
+    assert len(set(value_bins.bin_of(np.array([0.0, -0.0], np.float32)))) == 1
+
+
 def test_bins_are_narrow_and_edges_belong_to_them() -> None:
     for value in (-3.7, -1e-3, 1e-3, 0.5, 1.0, 777.7):
         index = int(value_bins.bin_of(np.float32([value]))[0])

@@ -64,6 +64,7 @@ def load_settings(
     """
     notes: list[str] = []
     problems: list[str] = []
+    weights: list[str] = []
     values: dict[str, Any] = {}
     if file is not None:
         values = _read_yaml(Path(file))
@@ -75,6 +76,7 @@ def load_settings(
                 )
             known, notes, problems = zoo_config.translate(values)
             base = preset(known.pop("preset"))
+            notes.insert(0, f"{file}: read as the zoo's settings, on preset {base['preset']}")
             values = _merge(base, known)
         else:
             values = _merge(preset(preset_name or str(values.get("preset", "auto"))), values)
@@ -84,13 +86,39 @@ def load_settings(
         if key == "preset":  # here it would change the name alone
             problems.append(f"preset is no single setting: choose it with --preset {value}")
         _assign(values, key, value, problems)
+        if key.startswith("residual.terms.") and key.endswith(".weight"):
+            weights.append(key)
     try:
         settings = Settings.model_validate(values)
+        problems += _contradictions(settings)
+        if settings.choose:
+            lost = "of no effect, as choose weighs the maps; set choose=false"
+            notes += [f"{key}: {lost}" for key in weights]
     except ValidationError as error:
         problems += [_explain(e) for e in error.errors()]
     if problems:
         raise SettingsError("; ".join(problems))
     return settings, notes
+
+
+def _contradictions(settings: Settings) -> list[str]:
+    """What can be read, as in the record of an older detector, but not be trained."""
+    found, residual = [], settings.residual
+    altered = residual.smooth or residual.bound or residual.surround
+    if settings.zoo and (
+        altered or residual.combine != "max" or any(t.weight != 1 for t in residual.terms)
+    ):
+        found.append(
+            "the zoo rule takes residual.combine=max and nothing more: leave weight, smooth, bound "
+            "and surround out, or zoo=none"
+        )
+    if settings.choose and (residual.smooth or residual.combine != "sum"):
+        found.append("choose settles residual.smooth and adds up: leave both out, or choose=false")
+    if settings.network == "joint" and any(t.offset or t.scale != 1 for t in residual.terms):
+        found.append("offset and scale of residual.terms are measured on good pictures: leave out")
+    if settings.precision == "fp16" and settings.device == "cpu":
+        found.append("precision is fp16, in which no CPU trains: set bf16 or float32")
+    return found
 
 
 def resolved_settings(file: Path) -> Settings:

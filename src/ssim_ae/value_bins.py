@@ -19,7 +19,7 @@ def bin_of(values: NDArray[np.float32]) -> NDArray[np.int64]:
     flat = np.ascontiguousarray(values, dtype=np.float32).ravel()
     if not np.isfinite(flat).all():
         raise ValueError("values hold NaN or infinity")
-    bits = flat.view(np.uint32)
+    bits = (flat + np.float32(0)).view(np.uint32)  # -0.0 is 0.0
     ordered = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
     return (ordered >> _SHIFT).astype(np.int64)
 

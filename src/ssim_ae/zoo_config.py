@@ -97,6 +97,7 @@ def translate(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str], lis
     ours["preset"] = "reference-object" if crop == 256 else "reference-texture"
     ours["tile"] = crop
     resize = flat.get("im_resize", 256)
+    ours.setdefault("resize", resize)
     margin = resize - crop if isinstance(resize, int) and isinstance(crop, int) else 0
     # as the zoo: a margin smaller than a stride is cropped off for inspection, not tiled
     stride = flat.get("stride", 32)

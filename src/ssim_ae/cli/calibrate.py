@@ -13,11 +13,11 @@ from ssim_ae.cli.options import as_json, path
 @click.command()
 @click.argument("run", type=path)
 @click.argument("dataset", type=path)
-@click.option("--false-reject-rate", type=float, default=0.05, show_default=True)
+@click.option("--false-reject-rate", type=float, help="Default: the rate asked for before.")
 @click.option("--group", metavar="PATTERN", help="Regular expression on file names.")
 @as_json
 def calibrate(
-    run: Path, dataset: Path, false_reject_rate: float, group: str | None, json_: bool
+    run: Path, dataset: Path, false_reject_rate: float | None, group: str | None, json_: bool
 ) -> None:
     """Set RUN's thresholds anew from good pictures it was not trained on."""
     from ssim_ae.evaluation.conformal import confident_rate, promise

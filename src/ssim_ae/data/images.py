@@ -9,6 +9,7 @@ no agreed range and are refused, as are files over the pixel limit and truncated
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +27,7 @@ from PIL.TiffImagePlugin import (
 from ssim_ae.errors import InputError, PictureError
 
 PIXEL_LIMIT = 1 << 29  # 536 million: a 20,000 x 20,000 line scan passes, a zip bomb does not
+LARGE = 1 << 26  # pixels: beyond, pictures are decoded one after the other, and none ahead
 AT_ONCE = 1 << 24  # pixels converted or enlarged at a time: copies of a line scan are large
 NAMED = 3  # files in one line of error
 DECODE_THREADS = 4
@@ -34,6 +36,8 @@ CHROMA = 24  # grey levels between the channels of a coloured pixel, at least
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM")  # no decoder that runs programs
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
 Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, PIXEL_LIMIT)
+
+_ONE_LARGE = threading.Lock()
 
 Pixels = NDArray[np.uint8]
 Map = NDArray[np.float32]
@@ -45,8 +49,17 @@ def read_picture(file: Path, color: str) -> Pixels:
     Raises:
         PictureError: missing, truncated, no picture, too large, or of a mode without a meaning.
     """
-    with _decoding(file):
+    with _decoding(file), _ONE_LARGE if is_large(file) else contextlib.nullcontext():
         return to_pixels(_open(file), color, file)
+
+
+def is_large(file: Path) -> bool:
+    """By its header, whether more than one such picture should not be decoded at a time."""
+    try:
+        height, width = size_of(file)
+    except PictureError:  # told where it is decoded
+        return False
+    return height * width > LARGE
 
 
 def read_mask(file: Path) -> NDArray[np.bool_]:
@@ -56,7 +69,7 @@ def read_mask(file: Path) -> NDArray[np.bool_]:
         PictureError: as ``read_picture``.
     """
     with _decoding(file):
-        image = ImageOps.exif_transpose(_open(file))
+        image = _upright(_open(file))
         if image.mode in ("P", "PA"):
             image = image.convert("RGBA")
         if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):  # where black is not all zeros
@@ -86,11 +99,18 @@ def _open(file: Path) -> Image.Image:
                 f"{PIXEL_LIMIT}: cut the picture into pieces"
             )
         image.load()
-        tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
-        if image.mode == "I;16" and tags.get(PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO:
-            # Pillow inverts those of 8 bits only
-            return Image.fromarray(65535 - np.asarray(ImageOps.exif_transpose(image)))
         return image
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned by its EXIF orientation, and a negative 16-bit TIFF inverted: Pillow does 8 bits."""
+    turned = image
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # else it would be a copy
+        turned = ImageOps.exif_transpose(image)
+    tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
+    if image.mode == "I;16" and tags.get(PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO:
+        return Image.fromarray(65535 - np.asarray(turned))
+    return turned
 
 
 @contextlib.contextmanager
@@ -125,8 +145,7 @@ def to_pixels(image: Image.Image, color: str, name: object) -> Pixels:
         PictureError: a mode without a meaning, or truncated.
     """
     with _decoding(name):
-        if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # else it would be a copy
-            image = ImageOps.exif_transpose(image)
+        image = _upright(image)
         width, height = image.size
         if width * height <= AT_ONCE:
             return _converted(image, color, name)

@@ -34,9 +34,9 @@ def draw_patches(
     its probability.
     """
     rng = torch.Generator().manual_seed(seed)
-    pictures = store.take(torch.randint(len(store), (count,), generator=rng))
-    top = _below(pictures.height - tile + 1, rng)
-    left = _below(pictures.width - tile + 1, rng)
+    numbers = torch.randint(len(store), (count,), generator=rng)
+    height, width = store.sizes[numbers].unbind(1)
+    top, left = _below(height - tile + 1, rng), _below(width - tile + 1, rng)
     chance = torch.rand(4, count, generator=rng)
     turned = chance[0] < augment.p_rotate
     angle = (chance[3] * 2 - 1) * math.radians(augment.rotate_angle)
@@ -44,9 +44,13 @@ def draw_patches(
     along = torch.arange(tile)
     rows = (top[:, None] + along)[:, :, None]
     columns = (left[:, None] + along)[:, None, :]
-    patches = pictures.at(rows, columns).to(torch.float32)
-    for some in torch.split(turned.nonzero()[:, 0], FEW):
-        patches[some] = _rotated(pictures.chosen(some), top[some], left[some], angle[some], tile)
+    patches = torch.empty(count, tile, tile, *store.channels)
+    for those in store.portions(numbers):
+        pictures = store.take(numbers[those])
+        patches[those] = pictures.at(rows[those], columns[those]).to(torch.float32)
+        for some in torch.split(turned[those].nonzero()[:, 0], FEW):
+            at = those[some]
+            patches[at] = _rotated(pictures.chosen(some), top[at], left[at], angle[at], tile)
     mirrored = chance[1] < augment.p_horizontal_flip
     patches[mirrored] = patches[mirrored].flip(2)
     upended = chance[2] < augment.p_vertical_flip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -67,9 +67,9 @@ class PictureStore:
                     "patch: raise resize, or use larger pictures"
                 )
         self.shortest = min(min(size) for size in sizes)  # side of any picture, pixels
-        self._sizes = torch.tensor(sizes)
-        self._channels = (3,) if preparation.color == "rgb" else ()
-        self.bytes = int(self._sizes.prod(1).sum()) * math.prod(self._channels)
+        self.sizes = torch.tensor(sizes)  # int64 [n, 2]: height, width
+        self.channels = (3,) if preparation.color == "rgb" else ()
+        self.bytes = int(self.sizes.prod(1).sum()) * math.prod(self.channels)
         self.in_memory = self.bytes <= memory
         self._kept = self._decoded(torch.arange(len(sizes))) if self.in_memory else None
 
@@ -82,6 +82,15 @@ class PictureStore:
             return self._kept.chosen(indices)
         distinct, which = torch.unique(indices, return_inverse=True)
         return self._decoded(distinct).chosen(which)
+
+    def portions(self, indices: Tensor) -> Iterator[Tensor]:
+        """Positions in ``indices`` in portions to take at once: all, or a few pictures' each."""
+        if self._kept is not None:
+            yield torch.arange(len(indices))
+            return
+        distinct, which = torch.unique(indices, return_inverse=True)
+        for some in torch.split(torch.arange(len(distinct)), DECODE_THREADS):
+            yield torch.isin(which, some).nonzero()[:, 0]
 
     def picture(self, index: int) -> Tensor:
         """One picture, uint8 ``[1, h, w]`` (grey) or ``[1, h, w, 3]``; not to be written to."""
@@ -96,14 +105,14 @@ class PictureStore:
             raise InputError(str(error)) from None
 
     def _decoded(self, indices: Tensor) -> Pictures:
-        sizes = self._sizes[indices]
+        sizes = self.sizes[indices]
         area = sizes.prod(1)
         ends = area.cumsum(0)
-        pixels = np.empty((int(area.sum()), *self._channels), np.uint8)
+        pixels = np.empty((int(area.sum()), *self.channels), np.uint8)
         with ThreadPoolExecutor(DECODE_THREADS) as pool:
             pictures = pool.map(self._decode, (self.files[i] for i in indices.tolist()))
             for start, end, picture in zip(ends - area, ends, pictures, strict=True):
-                pixels[start:end] = picture.reshape(-1, *self._channels)
+                pixels[start:end] = picture.reshape(-1, *self.channels)
         return Pictures(torch.from_numpy(pixels), ends - area, sizes[:, 0], sizes[:, 1])
 
     def _decode(self, file: Path) -> Pixels:

@@ -16,16 +16,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ssim_ae.data.images import Pixels
 from ssim_ae.deploy.parity import BOUNDS, Parity, ParityError, parity
-from ssim_ae.deploy.sample import read_good, read_sample
+from ssim_ae.deploy.sample import read_good, read_sample, size_to_fix
 from ssim_ae.errors import InputError
 from ssim_ae.files import require_writable, write_atomically
 from ssim_ae.runtime.constants import replace_constants
 from ssim_ae.runtime.detector import Detector
 from ssim_ae.runtime.engines import OF_SUFFIX, why_not
 from ssim_ae.runtime.exported import parts_of, sidecar_of, write_sidecar
-from ssim_ae.runtime.record import Record, constants_of, write_detector
+from ssim_ae.runtime.record import constants_of, write_detector
 
 PRECISIONS = {
     "onnx": ("float32", "int8"),
@@ -58,8 +57,7 @@ def export(
     Args:
         to, precision: see ``PRECISIONS``.
         pictures: good and defective ones, compared in addition to those that the run keeps.
-        size: (height, width) at working size of a MindIR; by default that of
-            the settings' centre crop, or of the run's first sample picture.
+        size: (height, width) at working size of a MindIR; by default see ``size_to_fix``.
 
     Raises:
         InputError: no such target or precision, or the run cannot be exported so.
@@ -80,6 +78,8 @@ def export(
         raise InputError(f"{file}: an export to {to} ends in {SUFFIX[to]}: rename it")
     if file.resolve() == detector.file.resolve():
         raise InputError(f"{file}: is the detector itself: choose another --output")
+    if file.exists() and (file.parent / "config.yaml").exists():
+        raise InputError(f"{file}: is a file of the run in {file.parent}: choose another --output")
     if detector.record.precision != "float32":
         raise InputError(f"{detector.file}: is an export itself: name the run or its detector.onnx")
     engine = OF_SUFFIX.get(SUFFIX[to])
@@ -89,18 +89,12 @@ def export(
     if to == "ckpt":
         return _checkpoint(detector, file)
     _ = detector.thresholds  # told before work begins
-    sample = read_sample(detector, pictures)
     if to == "mindir":
-        size = size or _size(detector.record, sample)
+        size = size or size_to_fix(detector, pictures)
         smallest = detector.record.settings.tile
         if min(size) < smallest:
             raise InputError(f"size {size[0]}x{size[1]} is below {smallest} pixels: raise it")
-        sample = [p for p in sample if p.shape[:2] == tuple(size)]
-        if not sample:
-            raise InputError(
-                f"no picture of {size[0]}x{size[1]} to compare on: name some with --pictures, or "
-                "leave --size out"
-            )
+    sample = read_sample(detector, pictures, size)
     require_writable(file.parent)
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=".export-") as scratch:
         made = Path(scratch) / file.name
@@ -132,11 +126,7 @@ def check(
     detector, other = Detector.load(run), Detector.load(file, engine)
     if other.record.thresholds != detector.thresholds:
         raise ParityError(f"{file}: has other thresholds than {run}: export it again")
-    sample = read_sample(detector, pictures)
-    fixed = getattr(other.engine, "size", None)
-    sample = [p for p in sample if fixed is None or p.shape[:2] == fixed]
-    if not sample:
-        raise InputError(f"{file}: no picture of {fixed}: name some with --pictures")
+    sample = read_sample(detector, pictures, getattr(other.engine, "size", None))
     found = parity(detector, other, sample)
     precision = other.record.precision
     failures = found.failures(BOUNDS[precision])
@@ -199,8 +189,3 @@ def _checkpoint(detector: Detector, file: Path) -> Exported:
             raise ParityError(f"{file}: not kept, it reads back differently")
         made.replace(file)
     return Exported([file], "float32", None)
-
-
-def _size(record: Record, sample: Sequence[Pixels]) -> tuple[int, int]:
-    side = record.settings.centre_crop
-    return (side, side) if side else (sample[0].shape[0], sample[0].shape[1])

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ssim_ae.data.images import Pixels, read_picture
+import numpy as np
+
+from ssim_ae.data.images import Pixels, read_picture, size_of
 from ssim_ae.errors import InputError
 from ssim_ae.runtime.detector import Detector
 from ssim_ae.runtime.inspect import find_pictures
@@ -14,17 +16,21 @@ SIDE = 512  # of what is compared, at most, pixels
 FOLDER, GOOD, DEFECTIVE = "sample", "good", "defective"  # RUN/sample/good_0.png ...
 
 
-def read_sample(detector: Detector, pictures: Sequence[Path] = ()) -> list[Pixels]:
+def read_sample(
+    detector: Detector, pictures: Sequence[Path] = (), size: tuple[int, int] | None = None
+) -> list[Pixels]:
     """Pictures at working size: the run's sample, then the named files and folders.
+
+    ``size``: (height, width) of all of them, cut or continued by their mirror image; by default
+    their own, at most ``SIDE``.
 
     Raises:
         InputError: there is neither.
         PictureError: one cannot be decoded.
     """
     record = detector.record
-    kept = sorted((detector.file.parent / FOLDER).glob("*.png"))
-    found = [read_picture(file, record.settings.color) for file in kept]
-    found += [record.preparation.read(file)[0] for file in find_pictures(pictures)]
+    found = [_fitted(read_picture(f, record.settings.color), size) for f in _kept(detector)]
+    found += [_fitted(record.preparation.read(f)[0], size) for f in find_pictures(pictures)]
     if not found:  # such as in a detector that was moved away from its run
         raise InputError(
             f"{detector.file.parent}: keeps no pictures to compare an export on: name good and "
@@ -37,13 +43,50 @@ def read_sample(detector: Detector, pictures: Sequence[Path] = ()) -> list[Pixel
             f"a picture of {small[0][1]}x{small[0][0]} at working size is smaller than the "
             f"detector's {smallest} pixels: leave it out"
         )
-    return [window(picture) for picture in found]
+    return found
 
 
-def window(picture: Pixels) -> Pixels:
-    """The middle of a picture, at most ``SIDE`` pixels a side: larger ones cost only memory."""
-    tops = [max(0, (length - SIDE) // 2) for length in picture.shape[:2]]
-    return picture[tops[0] : tops[0] + SIDE, tops[1] : tops[1] + SIDE]
+def window(picture: Pixels, height: int = SIDE, width: int = SIDE) -> Pixels:
+    """A copy of a picture's middle, at most so large: larger ones cost only memory."""
+    top, left = (
+        max(0, (have - most) // 2)
+        for have, most in zip(picture.shape, (height, width), strict=False)
+    )
+    return picture[top : top + height, left : left + width].copy()
+
+
+def _fitted(picture: Pixels, size: tuple[int, int] | None) -> Pixels:
+    if size is None:
+        return window(picture)
+    middle = window(picture, *size)
+    missing = [(0, most - have) for have, most in zip(middle.shape, size, strict=False)]
+    return np.pad(middle, missing + [(0, 0)] * (middle.ndim - 2), mode="symmetric")
+
+
+def size_to_fix(detector: Detector, pictures: Sequence[Path]) -> tuple[int, int]:
+    """(height, width) for an export that takes one size only: of the detector's centre crop, of
+    the first of ``pictures``, or of the run's sample.
+
+    Raises:
+        InputError: the sample's pictures are windows of larger ones, or there is none.
+    """
+    record = detector.record
+    if record.settings.centre_crop:
+        return (record.settings.centre_crop,) * 2
+    for file in find_pictures(pictures):
+        return record.preparation.geometry(*size_of(file)).crop[2:]
+    for file in _kept(detector):
+        height, width = size_of(file)
+        if max(height, width) < SIDE:
+            return height, width
+    raise InputError(
+        f"{detector.file.parent}: does not tell how large its pictures are at working size: add "
+        "--size HEIGHT WIDTH, or name one with --pictures"
+    )
+
+
+def _kept(detector: Detector) -> list[Path]:
+    return sorted((detector.file.parent / FOLDER).glob("*.png"))
 
 
 def read_good(detector: Detector) -> list[Pixels]:

@@ -147,15 +147,20 @@ def _figure(inspection: Inspection) -> dict[str, str]:
 
 
 def _side_by_side(inspection: Inspection) -> Pixels:
-    picture = inspection.picture
-    plain = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2)
-    axis = 0 if plain.shape[1] > 2 * plain.shape[0] else 1
-    return np.concatenate([plain, overlay(inspection)], axis=axis)
+    height, width = inspection.picture.shape[:2]
+    axis = 0 if width > 2 * height else 1
+    factor = min(1.0, LONGEST / max((height, 2 * width) if axis else (2 * height, width)))
+    size = (max(1, int(width * factor)), max(1, int(height * factor)))
+    # each by itself: two line scans beside each other would not fit in memory
+    parts = [
+        Image.fromarray(pixels).resize(size, Image.Resampling.BOX).convert("RGB")
+        for pixels in (inspection.picture, overlay(inspection))
+    ]
+    return np.concatenate([np.asarray(part) for part in parts], axis=axis)
 
 
 def _png(pixels: Pixels) -> str:
     image = Image.fromarray(pixels)
-    image.thumbnail((LONGEST, LONGEST))
     stream = BytesIO()
     image.save(stream, format="PNG")
     return base64.b64encode(stream.getvalue()).decode()

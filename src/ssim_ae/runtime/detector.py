@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ssim_ae.data.images import Map, Pixels, read_picture, to_pixels
+from ssim_ae.data.images import Map, Pixels, is_large, read_picture, to_pixels
 from ssim_ae.data.working_size import Geometry
 from ssim_ae.errors import DetectorError, PictureError
 from ssim_ae.runtime.blocks import Tiling, run_in_blocks
@@ -150,13 +150,15 @@ class Detector:
     def inspect_files(self, files: Iterable[Path]) -> Iterator[Inspection | PictureError]:
         """Inspect many files in bounded memory, in order; a bad one yields its error.
 
-        Files are decoded ahead in threads, so that the engine does not wait for the disk.
+        Files are decoded ahead in threads, so that the engine does not wait for the disk: up to
+        three are taken before the first result is there. ``inspect`` waits for none.
         """
         for file, decoded in read_ahead(files, self.record.preparation.color):
             try:
                 yield self._inspect(str(file), decoded.result())
             except PictureError as error:
                 yield error
+            del decoded  # a large picture does not stay beside the next one
 
     def _inspect(self, name: str, picture: Pixels) -> Inspection:
         try:
@@ -168,12 +170,15 @@ class Detector:
 
 
 def read_ahead(files: Iterable[Path], color: str) -> Iterator[tuple[Path, Future[Pixels]]]:
-    """Decode a few files ahead of the one in use."""
+    """Decode a few files ahead of the one in use, but for large ones."""
     with ThreadPoolExecutor(2, thread_name_prefix="decode") as pool:
         waiting: deque[tuple[Path, Future[Any]]] = deque()
         for file in files:
+            ahead = 0 if is_large(file) else READ_AHEAD
+            while len(waiting) > ahead:
+                yield waiting.popleft()
             waiting.append((file, pool.submit(read_picture, file, color)))
-            if len(waiting) > READ_AHEAD:
+            while len(waiting) > ahead:
                 yield waiting.popleft()
         while waiting:
             yield waiting.popleft()

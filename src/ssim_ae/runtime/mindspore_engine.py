@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import platform
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,7 @@ class MindSpore:
         self._picture, self._names = tuple(picture), tuple(outputs)
         self.size = self._picture[:2]
         self._ms = graph_mode()
+        self._turn = threading.Lock()  # nothing says that threads may share a graph
         if threads is not None:
             with contextlib.suppress(RuntimeError):  # settled by an earlier engine
                 self._ms.device_context.cpu.op_tuning.threads_num(threads)
@@ -102,10 +104,11 @@ class MindSpore:
                 f"{self._picture}: export one for this size"
             )
         try:
-            results = self._graph(self._ms.Tensor(np.ascontiguousarray(batch)))
+            with self._turn:
+                results = self._graph(self._ms.Tensor(np.ascontiguousarray(batch)))
+                return {n: x.asnumpy() for n, x in zip(self._names, results, strict=True)}
         except Exception as error:  # as above
             reason = reason_of(error)
             raise SsimAeError(
                 f"MindSpore failed on {batch.shape} ({reason}): free memory, or use fewer pictures"
             ) from None
-        return {n: x.asnumpy() for n, x in zip(self._names, results, strict=True)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ class OpenVino:
     ) -> None:
         import openvino as ov
 
+        self._turn = threading.Lock()  # all threads share one request and its output memory
         core = ov.Core()
         # f32: CPUs with bf16 units would otherwise give other maps than those calibrated on
         options: dict[str, object] = {
@@ -38,18 +40,16 @@ class OpenVino:
             raise DetectorError(f"OpenVINO refuses the graph ({reason})") from None
 
     def run(self, batch: Pixels) -> tuple[Map, Map]:
-        result = self._infer(batch)
-        return np.array(result["anomaly_map"]), np.array(result["score"])
+        found = self.outputs(batch)
+        return found["anomaly_map"], found["score"]
 
-    def _infer(self, batch: Pixels) -> Any:
+    def outputs(self, batch: Pixels) -> dict[str, NDArray[Any]]:
         try:
-            return self._model([batch])
+            with self._turn:
+                result = self._model([batch])
+                return {port.get_any_name(): np.array(result[port]) for port in self._model.outputs}
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
             raise SsimAeError(
                 f"OpenVINO failed on {batch.shape} ({reason}): free memory, or use smaller pictures"
             ) from None
-
-    def outputs(self, batch: Pixels) -> dict[str, NDArray[Any]]:
-        result = self._infer(batch)
-        return {port.get_any_name(): np.array(result[port]) for port in self._model.outputs}

@@ -18,6 +18,7 @@ from ssim_ae.runtime.metadata import read_metadata, replace_metadata
 
 KEY = "ssim_ae"
 FORMAT = 6  # raised when an older version could no longer read the file; older formats stay read
+WITH_CONSTANTS = 4  # the first format whose graphs hold the thresholds
 
 
 class Calibration(BaseModel):
@@ -107,8 +108,8 @@ def read_record(model: bytes, name: object) -> Record:
         raise DetectorError(
             f"{name}: detector format {found.format} is newer than {FORMAT}: upgrade ssim-ae"
         )
-    expected = constants_of(found.thresholds) if found.thresholds and found.format >= 4 else None
-    if expected is not None and constants != expected:
+    held = found.thresholds if found.format >= WITH_CONSTANTS else None
+    if held is not None and constants != constants_of(held):
         raise DetectorError(
             f"{name}: its graph has other thresholds than its record: copy it again, or train anew"
         )

@@ -18,6 +18,8 @@ from ssim_ae.evaluation.conformal import conformal_rank
 from ssim_ae.files import require_writable
 from ssim_ae.runtime.detector import Detector
 from ssim_ae.runtime.record import (
+    FORMAT,
+    WITH_CONSTANTS,
     Calibration,
     Record,
     Thresholds,
@@ -51,8 +53,10 @@ def calibrated(
     threshold = sorted(scores)[rank - 1]
     # never above the score threshold: a defective picture always shows at least its peak
     pixel = min(value_bins.quantile(counts, pixel_rate), threshold)
+    old = detector.record.format
     record = detector.record.model_copy(
         update={
+            "format": FORMAT if old >= WITH_CONSTANTS else old,
             "calibrated_on": sorted(picture_fingerprint(f) for f in files),
             "thresholds": Thresholds(score=threshold, pixel=pixel),
             "calibration": Calibration(
@@ -87,21 +91,26 @@ def calibrated(
 def calibrate(
     run: str | PathLike[str],
     dataset: str | Path,
-    false_reject_rate: float = 0.05,
+    false_reject_rate: float | None = None,
     group: str | None = None,
 ) -> tuple[Record, float | None, list[str]]:
     """Set new thresholds in a run's detector from good pictures, without training.
 
     ``dataset`` is any layout that ``train`` takes; pictures that the detector was trained on are
-    left out by their fingerprint. Returns the new record, the score threshold before, if there was
+    left out by their fingerprint; ``false_reject_rate`` is by default what was asked for before.
+    Returns the new record, the score threshold before, if there was
     one, and lines to show.
 
     Raises:
         InputError: the rate is no rate, a picture that cannot be read, or every one was trained on.
     """
-    if not 1e-6 <= false_reject_rate <= 0.999:
-        raise InputError(f"false-reject rate is {false_reject_rate}: give a share, such as 0.01")
     detector = Detector.load(run)
+    rate = false_reject_rate
+    if rate is None:
+        last = detector.record.calibration
+        rate = last.asked_false_reject_rate if last else detector.record.settings.false_reject_rate
+    if not 1e-6 <= rate <= 0.999:
+        raise InputError(f"false-reject rate is {rate}: give a share, such as 0.01")
     if detector.file.suffix in (".xml", ".mindir"):
         raise InputError(
             f"{detector.file}: an exported detector keeps its thresholds: calibrate the run and "
@@ -129,7 +138,7 @@ def calibrate(
         except InputError:
             groups = group_names(fresh, None)
             notes.append("file names do not match the run's group pattern: counted one by one")
-    record, more = calibrated(detector, fresh, groups, false_reject_rate, Path(dataset).name)
+    record, more = calibrated(detector, fresh, groups, rate, Path(dataset).name)
     notes += more
     if len(fresh) < len(files):
         notes.insert(0, f"{len(files) - len(fresh)} pictures were trained on and are left out")

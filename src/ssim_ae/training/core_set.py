@@ -69,8 +69,9 @@ def learn(
     share = -(-POSITIONS // len(store))
     kept = []
     for index in range(len(store)):
-        picture = stretched(Inspector.picture(store.picture(index)), store.stretch)
-        found = torch.cat([_rows(described(part)) for part in _parts(picture)])
+        parts = _parts(store.picture(index))
+        seen = (stretched(Inspector.picture(part), store.stretch) for part in parts)
+        found = torch.cat([_rows(described(mirrored(part, CELL))) for part in seen])
         kept.append(found[torch.randperm(len(found), generator=rng)[:share]])
     positions = torch.cat(kept)
     core.mean.copy_(positions.mean(0))
@@ -123,15 +124,14 @@ def core_set(positions: Tensor, count: int, rng: torch.Generator) -> Tensor:
     return torch.stack(found)
 
 
-def _parts(picture: Tensor) -> Iterator[Tensor]:
-    """A picture in parts of at most ``SIDE``, each continued to a multiple of the network's cell.
+def _parts(pixels: Tensor) -> Iterator[Tensor]:
+    """A picture ``[1, h, w(, 3)]`` in parts of at most ``SIDE`` pixels a side.
 
     Inspection meets borders where blocks and crops end too, so parts do no harm.
     """
-    h, w = picture.shape[2:]
-    for rows in torch.tensor_split(picture, -(-h // SIDE), dim=2):
-        for part in torch.tensor_split(rows, -(-w // SIDE), dim=3):
-            yield mirrored(part, CELL)
+    h, w = pixels.shape[1:3]
+    for rows in torch.tensor_split(pixels, -(-h // SIDE), dim=1):
+        yield from torch.tensor_split(rows, -(-w // SIDE), dim=2)
 
 
 def _rows(described: Tensor) -> Tensor:

@@ -83,7 +83,7 @@ def fit(
 
     Raises:
         Interrupted: Ctrl-C; the state has been written.
-        SsimAeError: the loss is not finite.
+        SsimAeError: loss or weights are not finite.
     """
     main, world = accelerator.is_main_process, accelerator.num_processes
     convert_conv2d_weight_memory_format(network, torch.channels_last)
@@ -106,6 +106,8 @@ def fit(
 
     def save(step: int, elapsed: float) -> None:
         if main:
+            if not all(bool(p.isfinite().all()) for p in network.parameters()):
+                raise not_finite("weights are", step)  # the step after this loss spoilt them
             numbers = {
                 "step": step,
                 "seconds": elapsed,
@@ -119,11 +121,14 @@ def fit(
         """Since the line before; weights that are not finite must not replace a saved state."""
         mean = float(torch.stack(losses).mean())
         if not math.isfinite(mean):
-            raise SsimAeError(
-                f"the loss is not finite at step {step}: lower learning_rate "
-                f"({settings.learning_rate}) or set precision=float32"
-            )
+            raise not_finite("loss is", step)
         return mean
+
+    def not_finite(what: str, step: int) -> SsimAeError:
+        return SsimAeError(
+            f"the {what} not finite at step {step}: lower learning_rate "
+            f"({settings.learning_rate}) or set precision=float32"
+        )
 
     if not resume:
         save(0, 0.0)  # killed before the first state is due, the run can be resumed all the same
