@@ -59,9 +59,10 @@ def main() -> None:
                     latency[name] = command(["benchmark", "RUN"], data, run)
             elif arguments.ranks:
                 ranks = result.setdefault("ranks", {}).setdefault(name, {})
-                around = result.setdefault("surround", {}).setdefault(name, {})
                 if str(seed) not in ranks and (run / "choice.json").exists():
-                    ranks[str(seed)], around[str(seed)] = true_results(run, data / folder)
+                    ranks[str(seed)], parts = true_results(run, data / folder)
+                    for part, found in parts.items():
+                        result.setdefault(part, {}).setdefault(name, {})[str(seed)] = found
             else:
                 runs = result.setdefault(f"runs{length}", {}).setdefault(name, {})
                 chosen = [*options, "--set", f"seed={seed}"]
@@ -96,7 +97,8 @@ def measure(folder: str, options: list[str], data: Path, run: Path) -> dict[str,
 
 def true_results(run: Path, dataset: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Every candidate's self-made worth beside its results on the test pictures; and what the
-    usual one's results would be if the surroundings' mean were not subtracted."""
+    usual one's results would be without a part: if the surroundings' mean were not subtracted, or
+    the pictures not clipped to the range of good ones."""
     import torch
 
     from ssim_ae.config import ResidualSettings
@@ -137,7 +139,7 @@ def true_results(run: Path, dataset: Path) -> tuple[list[dict[str, Any]], dict[s
         residuals.append(Residual(candidate(every, point)))
     usual = next(i for i, row in enumerate(rows) if row["usual"])
     plain = residuals[usual].settings.model_copy(update={"surround": None})
-    residuals.append(Residual(plain))
+    residuals += [Residual(plain), residuals[usual]]  # the last one sees pictures as they are
     tallies = [PixelCounts() for _ in residuals]
     scores: list[list[float]] = [[] for _ in residuals]
     defective = []
@@ -148,11 +150,13 @@ def true_results(run: Path, dataset: Path) -> tuple[list[dict[str, Any]], dict[s
             )
             truth = geometry.mask_to_working(test.mask(geometry.original))
             defective.append(not test.is_good)
-            picture = stretched(
-                Inspector.picture(torch.from_numpy(working)[None]), record.settings.stretch
-            )
+            as_it_is = Inspector.picture(torch.from_numpy(working)[None])
+            picture = stretched(as_it_is, record.settings.stretch)
             maps = terms.terms(picture, whole(picture))
+            unclipped = terms.terms(as_it_is, whole(as_it_is))
             for residual, tally, found in zip(residuals, tallies, scores, strict=True):
+                if tally is tallies[-1]:
+                    maps = unclipped
                 used = [maps[names.index(t.kind)] for t in residual.settings.terms]
                 anomaly_map = residual.combined(used)[0].numpy()
                 tally.add(anomaly_map, truth)
@@ -172,9 +176,12 @@ def true_results(run: Path, dataset: Path) -> tuple[list[dict[str, Any]], dict[s
             "self_made": {k: row[k] for k in ("pixel_auroc", "aupro_30", "image_auroc")},
             "test": found,
         }
-        for row, found in zip(rows, test[:-1], strict=True)
+        for row, found in zip(rows, test[:-2], strict=True)
     ]
-    return candidates, {"without": test[-1], "with": test[usual]}
+    parts = {"surround": {"without": test[-2], "with": test[usual]}}
+    if record.settings.stretch is not None and record.settings.stretch.gain == 1:
+        parts["clipped"] = {"without": test[-1], "with": test[usual]}
+    return candidates, parts
 
 
 if __name__ == "__main__":

@@ -132,16 +132,26 @@ def memory() -> str:
 
 
 def surround() -> str:
-    """One row for each set: the usual weights without and with the surroundings subtracted."""
+    """The usual weights without and with the surroundings subtracted."""
+    return _without_and_with("surround", "surroundings subtracted")
+
+
+def clipped() -> str:
+    """The usual weights on pictures as they are and on clipped ones."""
+    return _without_and_with("clipped", "pictures clipped")
+
+
+def _without_and_with(part: str, head: str) -> str:
+    """One row for each set, the same trainings without and with a part."""
     rows = []
-    for name, runs in result("quality")["surround"].items():
+    for name, runs in result("quality")[part].items():
         found = runs.values()
         rows.append([
             f"{name}, {len(runs)} seeds",
             *(" / ".join(f"{mean(r[how][k] for r in found):.3f}" for k in QUALITY)
               for how in ("without", "with")),
         ])  # fmt: skip
-    return markdown(["set", "without", "surroundings subtracted"], rows)
+    return markdown(["set", "without", head], rows)
 
 
 def best(candidates: list[dict[str, Any]], confounded: bool) -> int:

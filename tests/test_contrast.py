@@ -1,4 +1,4 @@
-"""Faint pictures are stretched by one gain, inside the exported graph."""
+"""Pictures are clipped to the good ones' range and faint ones stretched, inside the graph."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 from ssim_ae.config import PLAIN, ResidualSettings, Stretch
 from ssim_ae.config_files import load_settings
-from ssim_ae.data.contrast import FILLED, MOST, ORDINARY, stretch_of, stretched
+from ssim_ae.data.contrast import MARGIN, MOST, ORDINARY, clipped, stretch_of, stretched
 from ssim_ae.data.patches import draw_patches
 from ssim_ae.data.picture_store import PictureStore
 from ssim_ae.data.working_size import Preparation
@@ -29,38 +29,54 @@ def patches(spread: float, drift: float = 0.0) -> torch.Tensor:
     return 0.4 + wave.expand(10, 1, 64, 64) + torch.linspace(-1, 1, 10).view(-1, 1, 1, 1) * drift
 
 
-@pytest.mark.parametrize("spread", [ORDINARY * 1.01, 0.1, 0.2])
-def test_ordinary_pictures_stay_as_they_are(spread: float) -> None:
-    assert stretch_of(patches(spread)) is None
-    picture = torch.rand(2, 1, 8, 8)
-    assert stretched(picture, None) is picture
+FILLED = 1 / (1 + 2 * MARGIN)  # of the range, by the pixels of a stretched set
+
+
+@pytest.mark.parametrize("spread", [ORDINARY * 1.01, 0.08])
+def test_ordinary_pictures_are_clipped_to_their_range_and_a_margin(spread: float) -> None:
+    plain = patches(spread)
+    stretch = stretch_of(plain)
+    assert stretch.gain == 1
+    assert torch.equal(stretched(plain, stretch), plain)  # bit for bit
+    low, high = float(plain.min()), float(plain.max())
+    margin = MARGIN * (high - low)
+    ends = stretched(torch.tensor([0.0, 1.0]), stretch).tolist()
+    assert ends == pytest.approx([max(low - margin, 0), min(high + margin, 1)], abs=2e-3)
+    assert stretched(plain, None) is plain
+
+
+def test_pictures_that_use_the_whole_range_are_left_alone() -> None:
+    stretch = stretch_of(patches(0.2))
+    assert (stretch.gain, stretch.low) == (1, 0.0)
+    assert stretch.high == pytest.approx(0.9, abs=2e-3)
+    everything = torch.rand(2, 1, 8, 8)
+    assert torch.equal(clipped(everything, None), everything)
 
 
 @pytest.mark.parametrize("spread", [0.04, 0.02, 0.005])
 def test_faint_ones_are_brought_to_fill_the_range(spread: float) -> None:
     faint = patches(spread)
     stretch = stretch_of(faint)
-    assert stretch is not None
     assert stretch.level == pytest.approx(0.4, abs=1e-3)
     plain = stretched(faint, stretch)
     assert float(plain.min()) == pytest.approx(0.5 - FILLED / 2, abs=0.01)
     assert float(plain.max()) == pytest.approx(0.5 + FILLED / 2, abs=0.01)
-    assert stretch_of(plain) is None
+    again = stretch_of(plain)
+    assert (again.gain, again.low, again.high) == pytest.approx((1, 0, 1), abs=0.01)
 
 
 def test_drifting_light_limits_the_gain() -> None:
     faint = patches(0.01, drift=0.2)
     stretch = stretch_of(faint)
-    assert stretch is not None
+    assert stretch.gain > 1
     values = stretched(faint, stretch)
     assert float(values.min()) >= 0.5 - FILLED / 2 - 0.01
     assert float(values.max()) <= 0.5 + FILLED / 2 + 0.01
-    assert stretch_of(patches(0.01, drift=0.39)) is None  # no room
+    assert stretch_of(patches(0.01, drift=0.39)).gain == 1  # no room
 
 
 def test_uniform_pictures_are_no_trouble() -> None:
     stretch = stretch_of(torch.full((4, 1, 16, 16), 0.5))
-    assert stretch is not None
     assert stretch.gain == MOST
     assert torch.isfinite(stretched(torch.zeros(1, 1, 4, 4), stretch)).all()
 
@@ -69,9 +85,9 @@ def test_patches_come_stretched_and_the_graph_stretches_likewise(fabric: Path) -
     files = sorted((fabric / "train" / "good").iterdir())[:4]
     store = PictureStore(files, Preparation("grey", None, None), 128, 1 << 30)
     raw = draw_patches(store, 3, 128, PLAIN, 5)
-    store.stretch = Stretch(gain=3, level=0.4)
+    store.stretch = Stretch(gain=3, level=0.4, low=0.1, high=0.8)
     torch.testing.assert_close(
-        draw_patches(store, 3, 128, PLAIN, 5), ((raw - 0.4) * 3 + 0.5).clamp(0, 1)
+        draw_patches(store, 3, 128, PLAIN, 5), ((raw - 0.4) * 3 + 0.5).clamp(0.1, 0.8)
     )
     torch.manual_seed(0)
     residual = Residual(ResidualSettings.model_validate({"terms": [{"kind": "l1"}]}))

@@ -66,10 +66,12 @@ class ResidualSettings(_Section):
 
 
 class Stretch(_Section):
-    """How faint pictures are made plain before anything looks at them."""
+    """What becomes of pictures' grey levels before anything looks at them, see data/contrast."""
 
-    gain: float = Field(ge=1, le=64)
+    gain: float = Field(ge=1, le=64, description="above 1 for faint pictures")
     level: Probability = Field(description="grey level that comes to the middle, of 0..1")
+    low: Probability = Field(default=0.0, description="clipped to this below, after the gain")
+    high: Probability = Field(default=1.0, description="clipped to this above, after the gain")
 
 
 class ZooSettings(_Section):
@@ -94,7 +96,7 @@ class Settings(_Section):
         "grey", description="auto: rgb when the training pictures are coloured"
     )
     contrast: Literal["as-is", "auto"] = Field(
-        "as-is", description="auto: stretch is found out where the good pictures are faint"
+        "as-is", description="auto: stretch is found out from the good pictures"
     )
     stretch: Stretch | None = None
     resize: int | None = Field(256, ge=11, description="short side in pixels; none keeps the size")

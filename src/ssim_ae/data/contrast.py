@@ -1,8 +1,12 @@
-"""Faint pictures made plain: one gain and one level for a whole data set.
+"""The range of grey levels that good pictures have, and what is made of it before anything looks.
 
-The SSIM's constant C2 = 0.03^2 drowns structure whose standard deviation is not well above 0.03: a
-network trained on fainter pictures gives back plain grey and the loss hardly says so. Such sets are
-stretched to the range of grey levels before anything looks at them; others stay as they are.
+Clipped: how far a pixel lies beyond what good pictures show says no more than that it does, yet it
+would outshine what lies around it in every map. So all pictures are clipped to the good ones' range
+and a margin.
+
+Stretched: the SSIM's constant C2 = 0.03^2 drowns structure whose standard deviation is not well
+above 0.03; a network trained on fainter pictures gives back plain grey and the loss hardly says so.
+Such sets are stretched to the range of grey levels; others keep their contrast.
 """
 
 from __future__ import annotations
@@ -12,24 +16,35 @@ from torch import Tensor
 
 from ssim_ae.config import Stretch
 
-ORDINARY = 0.05  # standard deviation within a patch, mean over patches: nothing is done above it
-FILLED = 0.8  # of the range, by all but a thousandth of a faint set's good pixels on each side
+ORDINARY = 0.05  # standard deviation within a patch, mean over patches: no gain above it
+MARGIN = 1 / 8  # of the good pictures' range, beyond it on each side
 MOST = 64.0  # largest gain
 
 
 def stretched(picture: Tensor, stretch: Stretch | None) -> Tensor:
-    """``[n, c, h, w]`` in 0..1 -> the same in 0..1, ``level`` in the middle, ``gain`` as strong."""
+    """``[n, c, h, w]`` in 0..1 -> ``level`` in the middle, ``gain`` as strong, clipped."""
     if stretch is None:
         return picture
-    return ((picture - stretch.level) * stretch.gain + 0.5).clamp(0, 1)
+    if stretch.gain != 1:
+        picture = (picture - stretch.level) * stretch.gain + 0.5
+    return clipped(picture, stretch)
 
 
-def stretch_of(patches: Tensor) -> Stretch | None:
-    """What a data set needs, from good patches ``[n, c, t, t]`` in 0..1; None: nothing."""
-    if float(patches.std((2, 3)).mean()) >= ORDINARY:
-        return None
+def clipped(picture: Tensor, stretch: Stretch | None) -> Tensor:
+    """Between ``low`` and ``high`` of a stretched set, else between 0 and 1."""
+    return picture.clamp(0, 1) if stretch is None else picture.clamp(stretch.low, stretch.high)
+
+
+def stretch_of(patches: Tensor) -> Stretch:
+    """What a data set needs, from good patches ``[n, c, t, t]`` in 0..1.
+
+    The range is that of all but a thousandth of the pixels on each side.
+    """
     values = patches.flatten()
     values = values[:: -(-values.numel() // 1_000_000)]
     low, high = torch.quantile(values, torch.tensor([0.001, 0.999])).tolist()
-    gain = min(FILLED / max(high - low, 1e-6), MOST)
-    return Stretch(gain=gain, level=(low + high) / 2) if gain > 1 else None
+    margin = MARGIN * (high - low)
+    gain = min(1 / max(high - low + 2 * margin, 1e-6), MOST)
+    if gain > 1 and float(patches.std((2, 3)).mean()) < ORDINARY:
+        return Stretch(gain=gain, level=(low + high) / 2)
+    return Stretch(gain=1, level=0.5, low=max(0.0, low - margin), high=min(1.0, high + margin))

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ssim_ae import value_bins
 from ssim_ae.config import PLAIN, ResidualSettings
-from ssim_ae.data.contrast import stretched
+from ssim_ae.data.contrast import clipped, stretched
 from ssim_ae.data.corruption import UNSEEN, corrupt
 from ssim_ae.data.evenness import TEXTURE, unevenness
 from ssim_ae.data.patches import batch_seed, draw_patches
@@ -70,7 +70,7 @@ def normalised(
     counts = np.zeros((number, value_bins.BINS), np.int64)
     sums, pixels = np.zeros(number), 0
     for index in range(len(store)):
-        picture = _crop(stretched(Inspector.picture(store.picture(index)), store.stretch), index)
+        picture = _window(store, index)
         maps = residual.terms(picture, findings(network(picture)))
         pixels += maps[0].numel()
         for i, term_map in enumerate(maps):
@@ -179,8 +179,7 @@ def kind_of(store: PictureStore) -> tuple[str, float]:
     """("texture" or "object", unevenness): what good pictures show."""
     found = []
     for index in range(min(PICTURES, len(store))):
-        picture = _crop(stretched(Inspector.picture(store.picture(index)), store.stretch), index)
-        found.append(float(unevenness(picture)))
+        found.append(float(unevenness(_window(store, index))))
     mean = float(np.mean(found))
     return ("texture" if mean <= TEXTURE else "object"), mean
 
@@ -198,14 +197,16 @@ def _generated(store: PictureStore, seed: int) -> Iterator[tuple[Tensor, Tensor]
             donors = draw_patches(store, 1, side, PLAIN, seeds[1])
             while not label.any():
                 picture, label = corrupt(picture, donors, masks, list(UNSEEN.values()), rng)
-        yield torch.round(picture * 255) / 255, label[0, 0]
+        picture = clipped(torch.round(picture * 255) / 255, store.stretch)
+        yield picture, label[0, 0]
 
 
-def _crop(picture: Tensor, seed: int) -> Tensor:
-    """A random window of at most ``SIDE`` pixels a side."""
-    rng = torch.Generator().manual_seed(seed)
-    for axis in (2, 3):
-        length = min(SIDE, picture.shape[axis])
-        start = int(torch.randint(picture.shape[axis] - length + 1, (), generator=rng))
-        picture = picture.narrow(axis, start, length)
-    return picture
+def _window(store: PictureStore, index: int) -> Tensor:
+    """A random window of a picture, at most ``SIDE`` pixels a side, as inspection would see it."""
+    rng = torch.Generator().manual_seed(index)
+    pixels = store.picture(index)
+    for axis in (1, 2):
+        length = min(SIDE, pixels.shape[axis])
+        start = int(torch.randint(pixels.shape[axis] - length + 1, (), generator=rng))
+        pixels = pixels.narrow(axis, start, length)
+    return stretched(Inspector.picture(pixels), store.stretch)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssim_ae.config import Settings
+from ssim_ae.data.contrast import clipped
 from ssim_ae.data.corruption import TRAINED, corrupt
 from ssim_ae.data.patches import batch_seed, draw_patches
 from ssim_ae.data.picture_store import PictureStore
@@ -58,10 +59,11 @@ class Batches:
         seeds = [batch_seed(s.seed, step, rank, stream) for stream in (PATCHES, DONORS, CHANCE)]
         rng = torch.Generator().manual_seed(seeds[CHANCE])
         pairs = draw_patches(self.store, 2 * count, s.tile, s.augment, seeds[PATCHES])
-        clean = _relit(_more_structured(pairs), self.light, rng)
+        within = self.store.stretch
+        clean = clipped(_relit(_more_structured(pairs), self.light, rng), within)
         donors = draw_patches(self.store, count, s.tile, s.augment, seeds[DONORS])
         shown, label = corrupt(clean, donors, self.masks, list(TRAINED.values()), rng)
-        return Batch(shown, clean, label)
+        return Batch(clipped(shown, within), clean, label)
 
 
 def _more_structured(pairs: Tensor) -> Tensor:
@@ -73,7 +75,7 @@ def _more_structured(pairs: Tensor) -> Tensor:
 
 def _relit(patches: Tensor, light: float, rng: torch.Generator) -> Tensor:
     factor, shift = torch.rand(2, len(patches), 1, 1, 1, generator=rng) * 2 - 1
-    lit: Tensor = (patches * (1 + light * factor) + 0.4 * light * shift).clamp(0, 1)
+    lit: Tensor = patches * (1 + light * factor) + 0.4 * light * shift
     return lit
 
 

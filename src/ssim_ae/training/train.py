@@ -121,7 +121,7 @@ def train(
     on_note(str(parts))
     settings = _settled(settings, parts)
     store, judge = stores(parts, settings, on_note)
-    settings = _stretched(settings, store, on_note)
+    settings = _stretched(settings, store, resume, on_note)
     store.stretch = judge.stretch = settings.stretch
 
     keep_freed_memory()
@@ -208,12 +208,16 @@ def _settled(settings: Settings, parts: Parts) -> Settings:
     return settings.model_copy(update=found)
 
 
-def _stretched(settings: Settings, store: PictureStore, on_note: Note) -> Settings:
-    """With the gain that faint pictures need, unless it is given."""
-    if settings.contrast != "auto" or settings.stretch is not None:
+def _stretched(settings: Settings, store: PictureStore, resumed: bool, on_note: Note) -> Settings:
+    """With the range that good pictures have and the gain that faint ones need, unless given."""
+    if settings.contrast != "auto":
+        return settings
+    if settings.stretch is not None:
+        if not resumed:
+            on_note("stretch is given, so these pictures' own range is not looked at")
         return settings
     found = stretch_of(draw_patches(store, STRETCHED_BY, settings.tile, PLAIN, settings.seed))
-    if found is not None:
+    if found.gain > 1:
         on_note(f"faint pictures: contrast is raised {found.gain:.1f} times, inside the detector")
     return settings.model_copy(update={"stretch": found})
 
