@@ -1,10 +1,12 @@
 import math
+from copy import copy
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from ssim_ae.config import Stretch
 from ssim_ae.config_files import load_settings
 from ssim_ae.data.picture_store import PictureStore
 from ssim_ae.data.working_size import Preparation
@@ -54,6 +56,19 @@ def test_the_joint_network_is_shown_defects_and_asked_for_the_clean_patch(store)
     assert all(torch.equal(a, b) for a, b in zip(again, (shown, clean, label), strict=True))
     assert not torch.equal(batches.draw(6, 0, 32).clean, clean)
     assert not torch.equal(batches.draw(5, 1, 32).clean, clean)
+
+
+def test_training_sees_no_more_of_the_range_than_inspection(store) -> None:
+    settings = load_settings("auto", changes=CHANGES)[0]
+    wide = Batches(store, settings).draw(0, 0, 6)
+    clipping = copy(store)
+    clipping.stretch = Stretch(gain=1, level=0.5, low=0.4, high=0.55)
+    narrow = Batches(clipping, settings).draw(0, 0, 6)
+    assert float(wide.shown.min()) < 0.4
+    assert float(wide.shown.max()) > 0.55
+    for patches in (narrow.shown, narrow.clean):
+        assert float(patches.min()) == pytest.approx(0.4)
+        assert float(patches.max()) == pytest.approx(0.55)
 
 
 def test_patches_of_a_texture_are_relit_more_than_those_of_a_part(store, tmp_path) -> None:
