@@ -153,7 +153,7 @@ def test_quality_ranks_what_was_shipped(tmp_path: Path) -> None:
     row = quality.measure("set", options, tmp_path, tmp_path / "run")
     assert row["chosen"]["chosen"]
     assert (tmp_path / "run" / "evaluation" / "maps" / "set" / "test").is_dir()
-    candidates, around = quality.true_results(tmp_path / "run", tmp_path / "set")
+    candidates, parts = quality.true_results(tmp_path / "run", tmp_path / "set")
     memory = "memory" in row["chosen"]["weights"]
     assert len(candidates) == len(GRID) // (1 if memory else 2)
     (chosen,) = (c for c in candidates if c["chosen"])
@@ -161,7 +161,9 @@ def test_quality_ranks_what_was_shipped(tmp_path: Path) -> None:
     for key, value in chosen["test"].items():
         assert value == pytest.approx(row["metrics"][key], abs=2e-3)
     (usual,) = (c for c in candidates if c["usual"])
-    assert around["with"] == usual["test"] != around["without"]
+    assert set(parts) == {"surround", "clipped"}
+    for found in parts.values():
+        assert found["with"] == usual["test"] != found["without"]
 
 
 def test_an_attached_head_changes_the_decoder_s_gradient_alone() -> None:

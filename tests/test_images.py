@@ -91,7 +91,7 @@ def test_tiffs_whose_zero_is_white(tmp_path: Path, deep: bool, orientation: int)
     upright = np.rot90(RAMP, -1 if orientation == 6 else 0)
     assert np.array_equal(read_picture(file, "grey"), upright)
     assert size_of(file) == upright.shape
-    with Image.open(file) as image:  # as a picture handed over by Pillow
+    with file.open("rb") as stream, Image.open(stream) as image:  # handed over by Pillow
         assert np.array_equal(to_pixels(image, "grey", "it"), upright)
     assert np.array_equal(read_mask(file), upright != 0)
 

@@ -17,6 +17,7 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,8 @@ class Worlds(PictureStore):
 
     def __init__(self, pictures: Tensor, each: int, chosen: Tensor) -> None:
         self.pictures, self.each, self.chosen = pictures, each, chosen
+        self.sizes = torch.tensor(pictures.shape[1:3]).expand(each, 2)
+        self.channels = tuple(pictures.shape[3:])
 
     def __len__(self) -> int:
         return self.each
@@ -72,6 +75,9 @@ class Worlds(PictureStore):
         height, width = (torch.full_like(indices, n) for n in self.pictures.shape[1:3])
         start = (self.chosen * self.each + indices) * height * width
         return Pictures(self.pictures.flatten(0, 2), start, height, width)
+
+    def portions(self, indices: Tensor) -> Iterator[Tensor]:
+        yield torch.arange(len(indices))
 
 
 class WorldBatches(Batches):
@@ -99,7 +105,8 @@ class WorldBatches(Batches):
 
         pairs, donors = patches(home.repeat(2), seeds[PATCHES]), patches(there, seeds[DONORS])
         clean, donors = recoloured(_more_structured(pairs), donors, rng)
-        return corrupted(_relit(clean, LIGHT["object"], rng), donors, self.masks, rng)
+        relit = _relit(clean, LIGHT["object"], rng).clamp(0, 1)
+        return corrupted(relit, donors, self.masks, rng)
 
 
 def corrupted(clean: Tensor, donors: Tensor, masks: Tensor, rng: torch.Generator) -> Batch:

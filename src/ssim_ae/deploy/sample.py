@@ -29,19 +29,22 @@ def read_sample(
         PictureError: one cannot be decoded.
     """
     record = detector.record
-    found = [_fitted(read_picture(f, record.settings.color), size) for f in _kept(detector)]
-    found += [_fitted(record.preparation.read(f)[0], size) for f in find_pictures(pictures)]
+    smallest = record.settings.tile
+
+    def fitted(picture: Pixels) -> Pixels:
+        if min(picture.shape[:2]) < smallest:
+            raise InputError(
+                f"a picture of {picture.shape[1]}x{picture.shape[0]} at working size is smaller "
+                f"than the detector's {smallest} pixels: leave it out"
+            )
+        return _fitted(picture, size)
+
+    found = [fitted(read_picture(file, record.settings.color)) for file in _kept(detector)]
+    found += [fitted(record.preparation.read(file)[0]) for file in find_pictures(pictures)]
     if not found:  # such as in a detector that was moved away from its run
         raise InputError(
             f"{detector.file.parent}: keeps no pictures to compare an export on: name good and "
             "defective ones with --pictures"
-        )
-    smallest = record.settings.tile
-    small = [p.shape for p in found if min(p.shape[:2]) < smallest]
-    if small:
-        raise InputError(
-            f"a picture of {small[0][1]}x{small[0][0]} at working size is smaller than the "
-            f"detector's {smallest} pixels: leave it out"
         )
     return found
 
