@@ -80,7 +80,7 @@ def test_bf16_trains_with_a_finite_loss(fabric: Path, tmp_path: Path) -> None:
     assert report["loss"] == pytest.approx(plain_report["loss"], abs=0.02)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(fabric: Path, tmp_path: Path) -> None:
+def test_weights_that_are_not_finite_are_not_trained(fabric: Path, tmp_path: Path) -> None:
     store = PictureStore(
         training_pictures(fabric)[:2], Preparation("grey", None, None), 128, 1 << 30
     )
