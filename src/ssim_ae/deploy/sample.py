@@ -25,22 +25,13 @@ def read_sample(
     their own, at most ``SIDE``.
 
     Raises:
-        InputError: there is neither.
+        InputError: there is neither, or one is smaller than a tile.
         PictureError: one cannot be decoded.
     """
     record = detector.record
-    smallest = record.settings.tile
-
-    def fitted(picture: Pixels) -> Pixels:
-        if min(picture.shape[:2]) < smallest:
-            raise InputError(
-                f"a picture of {picture.shape[1]}x{picture.shape[0]} at working size is smaller "
-                f"than the detector's {smallest} pixels: leave it out"
-            )
-        return _fitted(picture, size)
-
-    found = [fitted(read_picture(file, record.settings.color)) for file in _kept(detector)]
-    found += [fitted(record.preparation.read(file)[0]) for file in find_pictures(pictures)]
+    least = record.settings.tile
+    found = [_fitted(read_picture(f, record.settings.color), least, size) for f in _kept(detector)]
+    found += [_fitted(record.preparation.read(f)[0], least, size) for f in find_pictures(pictures)]
     if not found:  # such as in a detector that was moved away from its run
         raise InputError(
             f"{detector.file.parent}: keeps no pictures to compare an export on: name good and "
@@ -58,7 +49,13 @@ def window(picture: Pixels, height: int = SIDE, width: int = SIDE) -> Pixels:
     return picture[top : top + height, left : left + width].copy()
 
 
-def _fitted(picture: Pixels, size: tuple[int, int] | None) -> Pixels:
+def _fitted(picture: Pixels, least: int, size: tuple[int, int] | None) -> Pixels:
+    height, width = picture.shape[:2]
+    if min(height, width) < least:
+        raise InputError(
+            f"a picture of {width}x{height} at working size is smaller than the detector's "
+            f"{least} pixels: leave it out"
+        )
     if size is None:
         return window(picture)
     middle = window(picture, *size)
