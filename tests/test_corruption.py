@@ -3,6 +3,7 @@ import torch
 from scipy import ndimage
 
 from ssim_ae.data.corruption import TRAINED, UNSEEN, box_mean, corrupt
+from ssim_ae.data.placement import placed
 from ssim_ae.data.shapes import draw_masks
 
 SIDE = 64
@@ -69,3 +70,38 @@ def test_some_patches_stay_clean_and_chance_is_the_generator_alone() -> None:
     assert 0 < int(untouched.sum()) < 32
     assert not label[untouched].any()
     assert torch.equal(clean, patches(1, 1, 32))  # the good patches themselves are left alone
+
+
+@pytest.mark.parametrize("structured", [False, True])
+def test_defects_are_as_frequent_at_the_border_as_in_the_middle(structured: bool) -> None:
+    count = 4000
+    # structure everywhere alike, or none
+    flat = torch.full((count, 1, SIDE, SIDE), 0.5)
+    board = (torch.arange(SIDE)[:, None] + torch.arange(SIDE)) % 2 * 0.2
+    masks = draw_masks(SIDE, 2, 300)
+    shapes = placed(masks, flat + board if structured else flat, torch.Generator().manual_seed(1))
+    often = (shapes > 0.5).float().mean((0, 1))
+    middle = float(often[24:40, 24:40].mean())
+    for edge in (often[:2], often[-2:], often[:, :2], often[:, -2:]):
+        assert float(edge.mean()) == pytest.approx(middle, rel=0.3)
+    assert float((shapes.amax((1, 2, 3)) > 0.5).float().mean()) > 0.9  # few miss the patch
+
+
+def test_half_of_the_defects_look_for_structure() -> None:
+    patches = torch.full((2000, 1, SIDE, SIDE), 0.5)
+    patches[..., 16:32, 32:48] += torch.arange(16) % 2 * 0.3
+    small = torch.zeros(1, SIDE, SIDE, dtype=torch.uint8)
+    small[:, 31:33, 31:33] = 255
+    shapes = placed(small, patches, torch.Generator().manual_seed(3))
+    there = float(shapes[..., 14:34, 30:50].amax((1, 2, 3)).mean())
+    assert 0.5 < there < 0.7  # half of them, and a sixteenth of the rest
+
+
+def test_where_a_defect_goes_depends_on_the_generator_alone() -> None:
+    masks, on = draw_masks(SIDE, 2, 30), patches(3, 1, 16)
+    first, again, other = (
+        placed(masks, on, torch.Generator().manual_seed(seed)) for seed in (7, 7, 8)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert first.shape == (16, 1, SIDE, SIDE)

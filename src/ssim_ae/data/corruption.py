@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ssim_ae.data.placement import placed
+
 DEFECTS = (0.75, 0.25, 0.1)  # chance of a first, second, third defect on a patch
 NOTICEABLE = 0.02  # a change of the 3x3 mean below this is no defect
-STRUCTURED = 0.5  # share of the defects that look for a place with structure
 
 Fill = Callable[["Site"], Tensor]
 
@@ -191,7 +192,7 @@ def corrupt(
             chosen = (struck & (kind == number)).nonzero()[:, 0]
             if len(chosen) == 0:
                 continue
-            shapes = _placed(masks, clean[chosen], rng)
+            shapes = placed(masks, clean[chosen], rng)
             # a quarter turn: a texture pasted upright, or upside down, could not be told apart
             turn = 1 + 2 * int(torch.randint(0, 2, (), generator=rng))
             pieces = torch.rot90(donors[chosen], turn, (2, 3))
@@ -203,31 +204,3 @@ def corrupt(
             out[chosen] = (site.patches + (filled - site.patches) * strength).clamp(0, 1)
     change = F.avg_pool2d((out - clean).abs().amax(1, keepdim=True), 3, 1, 1)
     return out, (change > NOTICEABLE).to(torch.float32)
-
-
-def _placed(masks: Tensor, patches: Tensor, rng: torch.Generator) -> Tensor:
-    """A random shape for each patch, moved to a place, often one with structure."""
-    n, side = len(patches), patches.shape[-1]
-    shapes = masks[torch.randint(len(masks), (n,), generator=rng)]
-    if float(torch.rand((), generator=rng)) < 0.5:
-        shapes = shapes.transpose(1, 2)
-    grey = patches.mean(1, keepdim=True)
-    mean = F.avg_pool2d(grey, 8)
-    spread = (F.avg_pool2d(grey * grey, 8) - mean * mean).clamp(min=0).sqrt()
-    weight = spread.flatten(1)
-    weight = weight / weight.sum(1, keepdim=True).clamp(min=1e-9)
-    anywhere = (torch.rand(n, 1, generator=rng) >= STRUCTURED).to(torch.float32)
-    weight = weight * (1 - anywhere) + anywhere / weight.shape[1] + 1e-6
-    cell = torch.multinomial(weight, 1, generator=rng)[:, 0]
-    across = side // 8
-    jitter = torch.randint(0, 8, (2, n), generator=rng)
-    top = torch.div(cell, across, rounding_mode="floor") * 8 + jitter[0] - side // 2
-    left = cell % across * 8 + jitter[1] - side // 2
-    along = torch.arange(side)
-    rows, columns = along - top[:, None], along - left[:, None]
-    inside = ((rows >= 0) & (rows < side))[:, :, None] & ((columns >= 0) & (columns < side))[
-        :, None, :
-    ]
-    rows, columns = rows.clamp(0, side - 1), columns.clamp(0, side - 1)
-    moved = shapes[torch.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
-    return (moved * inside)[:, None].to(torch.float32) / 255
