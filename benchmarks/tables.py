@@ -43,6 +43,7 @@ TABLES: dict[str, Callable[[], str]] = {
         tables_quality.memory,
         tables_quality.surround,
         tables_quality.clipped,
+        tables_quality.placed,
         tables_quality.evenness,
         tables_quality.features,
         tables_quality.ablation,

@@ -141,6 +141,20 @@ def clipped() -> str:
     return _without_and_with("clipped", "pictures clipped")
 
 
+def placed() -> str:
+    """One row for each set: the same seeds, generated defects about places inside the patch, and at
+    its border as well."""
+    rows = []
+    for name, runs in result("quality")["runs"].items():
+        before = result("quality")["runs_defects_inside"][name]
+        metrics = [[r[seed]["metrics"] for seed in runs] for r in (before, runs)]
+        rows.append([
+            f"{name}, {len(runs)} seeds",
+            *(" / ".join(f"{mean(m[k] for m in found):.3f}" for k in QUALITY) for found in metrics),
+        ])  # fmt: skip
+    return markdown(["set", "inside", "as often at the border"], rows)
+
+
 def _without_and_with(part: str, head: str) -> str:
     """One row for each set, the same trainings without and with a part."""
     rows = []
