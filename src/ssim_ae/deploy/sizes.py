@@ -2,7 +2,9 @@
 
 At each operation torch asks of each operand whether it is contiguous, channels last or of the size
 of the others, and proves the answer for every height and width. Strides have no counterpart in
-ONNX, so an answer for the example alone serves: a third of a trace's time.
+ONNX, so an answer for the example alone serves: a third of a trace's time. And of convolutions and
+enlargements, which torch takes through the choice of a kernel or through their arithmetic, only the
+size is worked out.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ def strides_of_the_example() -> Iterator[None]:
         AttributeError, ImportError: this version of torch has other parts.
     """
     from torch import _prims_common as common
+    from torch._decomp import decompositions
     from torch._subclasses import fake_impls
 
     fake_impls.get_fast_op_impls()  # filled at the first call
@@ -35,8 +38,9 @@ def strides_of_the_example() -> Iterator[None]:
         patch.dict(
             fake_impls.FAST_OP_IMPLEMENTATIONS,
             dict.fromkeys((aten.clamp.default, aten.leaky_relu.default), _alike)
-            | {aten.upsample_bilinear2d.default: _enlarged},
+            | {aten.convolution.default: _convolved},
         ),
+        patch.object(decompositions, "_upsample_linear", _enlarged),
     ):
         yield
 
@@ -69,6 +73,29 @@ def _alike(mode: Any, tensor: Tensor, *_: Any, **__: Any) -> Tensor:
         return torch.empty_like(tensor)
 
 
-def _enlarged(mode: Any, tensor: Tensor, size: Sequence[Any], *_: Any) -> Tensor:
+def _enlarged(tensor: Tensor, size: Sequence[Any], *_: Any) -> Tensor:
+    return tensor.new_empty((*tensor.shape[:2], *size))
+
+
+def _convolved(
+    mode: Any,
+    tensor: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    transposed: bool,
+    output_padding: Sequence[int],
+    groups: int,
+) -> Tensor:
+    size = [tensor.shape[0], weight.shape[1] * groups if transposed else weight.shape[0]]
+    for axis in range(2):
+        length, step, frame = tensor.shape[2 + axis], stride[axis], 2 * padding[axis]
+        spread = dilation[axis] * (weight.shape[2 + axis] - 1)
+        if transposed:  # term by term as torch does: sizes are then written alike
+            size.append((length - 1) * step - frame + spread + output_padding[axis] + 1)
+        else:
+            size.append((length + frame - (spread + 1)) // step + 1)
     with mode:
-        return tensor.new_empty((*tensor.shape[:2], *size))
+        return tensor.new_empty(size)
