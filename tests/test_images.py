@@ -5,7 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from ssim_ae.data import images
 from ssim_ae.data.images import read_mask, read_picture, readable, size_of, to_pixels
@@ -252,3 +255,57 @@ def test_black_is_black_in_masks_of_any_colours(tmp_path: Path, mode: str) -> No
     mask.paste(255, (3, 3, 6, 6))
     file = save(tmp_path, mask.convert("RGB").convert(mode), "m.tiff")
     assert np.array_equal(read_mask(file), np.asarray(mask) > 0)
+
+
+def turned_png(file: Path, behind: bool) -> None:
+    """A turned PNG whose Exif chunk lies before its pixels, or behind them."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(RAMP).save(file, exif=exif)
+    if behind:
+        data = file.read_bytes()
+        start = data.index(b"eXIf") - 4
+        end = start + 12 + int.from_bytes(data[start : start + 4], "big")
+        last = data.index(b"IEND") - 4
+        file.write_bytes(data[:start] + data[end:last] + data[start:end] + data[last:])
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_size_is_that_of_the_upright_picture(tmp_path: Path, behind: bool) -> None:
+    turned_png(tmp_path / "turned.png", behind)
+    upright = read_picture(tmp_path / "turned.png", "grey")
+    assert upright.shape == size_of(tmp_path / "turned.png") == (40, 30)
+
+
+@pytest.mark.parametrize("name", ["p.png", "turned.png", "p.tiff", "p.jpg", "p.bmp", "p.webp"])
+def test_a_size_is_read_off_the_header(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name == "turned.png":
+        turned_png(tmp_path / name, behind=False)
+    else:
+        save(tmp_path, Image.fromarray(RAMP), name)
+
+    def decoded(self: Image.Image) -> None:
+        raise AssertionError("decoded")
+
+    for kind in (ImageFile.ImageFile, PngImageFile, TiffImageFile, WebPImageFile):
+        monkeypatch.setattr(kind, "load", decoded)
+    assert sorted(size_of(tmp_path / name)) == [30, 40]
+    monkeypatch.setattr(images, "LARGE", RAMP.size - 1)
+    assert images.is_large(tmp_path / name)
+    monkeypatch.setattr(images, "PIXEL_LIMIT", 100)
+    with pytest.raises(PictureError, match="over the limit"):
+        size_of(tmp_path / name)
+
+
+def test_colour_is_looked_for_in_strips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.repeat(RAMP[..., None], 3, 2)
+    values[20, :13] = (200, 20, 20)  # 13 of 1200 pixels
+    coloured = save(tmp_path, Image.fromarray(values), "coloured.png")
+    values[20, 12] = 90
+    grey = save(tmp_path, Image.fromarray(values), "grey.png")
+    for at_once in (1 << 24, 100):
+        monkeypatch.setattr(images, "AT_ONCE", at_once)
+        assert images.coloured([grey, coloured])
+        assert not images.coloured([grey])

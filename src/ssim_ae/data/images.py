@@ -12,11 +12,13 @@ import contextlib
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import (
     IMAGELENGTH,
     IMAGEWIDTH,
@@ -24,6 +26,7 @@ from PIL.TiffImagePlugin import (
     TiffImageFile,
 )
 
+from ssim_ae.data.png_chunks import speaks_after_pixels
 from ssim_ae.errors import InputError, PictureError
 
 PIXEL_LIMIT = 1 << 29  # 536 million: a 20,000 x 20,000 line scan passes, a zip bomb does not
@@ -56,10 +59,10 @@ def read_picture(file: Path, color: str) -> Pixels:
 def is_large(file: Path) -> bool:
     """By its header, whether more than one such picture should not be decoded at a time."""
     try:
-        height, width = size_of(file)
+        with _decoding(file), _header(file) as image:
+            return image.width * image.height > LARGE
     except PictureError:  # told where it is decoded
         return False
-    return height * width > LARGE
 
 
 def read_mask(file: Path) -> NDArray[np.bool_]:
@@ -82,15 +85,20 @@ def read_mask(file: Path) -> NDArray[np.bool_]:
 
 def size_of(file: Path) -> tuple[int, int]:
     """(height, width) by the file's header, upright as ``read_picture`` turns it."""
-    with _decoding(file), file.open("rb") as stream, Image.open(stream, formats=FORMATS) as image:
+    with _decoding(file), _header(file) as image:
         width, height = image.size
         if isinstance(image, TiffImageFile):  # Pillow 12.1 and later turn this size, but no other's
             width, height = image.tag_v2[IMAGEWIDTH], image.tag_v2[IMAGELENGTH]
-        lies = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+        exif = image.getexif
+        if isinstance(image, PngImageFile) and not speaks_after_pixels(file):
+            exif = partial(Image.Image.getexif, image)  # a PNG's own would decode it first
+        lies = exif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
         return (width, height) if lies else (height, width)
 
 
-def _open(file: Path) -> Image.Image:
+@contextlib.contextmanager
+def _header(file: Path) -> Iterator[Image.Image]:
+    """A picture that is not decoded yet, and may be by its size."""
     # not by its name: Pillow would map an uncompressed TIFF into memory, a turned one wrongly
     with file.open("rb") as stream, Image.open(stream, formats=FORMATS) as image:
         if image.width * image.height > PIXEL_LIMIT:
@@ -98,6 +106,11 @@ def _open(file: Path) -> Image.Image:
                 f"{file}: {image.width}x{image.height} pixels are over the limit of "
                 f"{PIXEL_LIMIT}: cut the picture into pieces"
             )
+        yield image
+
+
+def _open(file: Path) -> Image.Image:
+    with _header(file) as image:
         image.load()
         return image
 
@@ -188,9 +201,12 @@ def coloured(files: Sequence[Path], most: int = 16) -> bool:
     """Whether some of the pictures, up to ``most`` evenly spaced, hold colour: channels that differ
     by more than ``CHROMA`` grey levels in a hundredth of the pixels (less is noise, or a tint)."""
     for file in files[:: -(-len(files) // most)]:
-        values = read_picture(file, "rgb").astype(np.int16)
-        spread = values.max(axis=2) - values.min(axis=2)
-        if np.mean(spread > CHROMA) > 0.01:
+        pixels = read_picture(file, "rgb")
+        found = 0
+        for top, bottom in strips(*pixels.shape[:2]):
+            part = pixels[top:bottom]
+            found += int(np.count_nonzero(part.max(axis=2) - part.min(axis=2) > CHROMA))
+        if found > 0.01 * pixels.shape[0] * pixels.shape[1]:
             return True
     return False
 
