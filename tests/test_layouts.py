@@ -137,3 +137,17 @@ def test_a_link_to_nothing_is_a_picture_that_is_gone(tmp_path: Path) -> None:
     (tmp_path / "1.png").symlink_to(tmp_path / "gone.png")
     (tmp_path / "folder.png").mkdir()
     assert [f.name for f in training_pictures(tmp_path)] == ["0.png", "1.png"]
+
+
+def test_masks_that_belong_to_no_picture_of_their_defect_are_told(tmp_path: Path) -> None:
+    touch(tmp_path, "test/good/0.png", "test/dent/1.png", "test/hole/3.png")
+    touch(tmp_path, "ground_truth/hole/3_mask.png")
+    (tmp_path / "ground_truth" / "dent").mkdir()
+    assert not read_test(tmp_path)[0].has_truth
+    touch(tmp_path, "ground_truth/dent/1_gt.png")
+    with pytest.raises(InputError, match=r"1_gt\.png: belongs to no picture.*1_mask\.png"):
+        read_test(tmp_path)
+    (tmp_path / "ground_truth" / "dent" / "1_gt.png").unlink()
+    touch(tmp_path, "ground_truth/dent/7/000.png")
+    with pytest.raises(InputError, match=r"000\.png: belongs to no picture"):
+        read_test(tmp_path)

@@ -182,6 +182,11 @@ def _mvtec(test: Path, truth: Path) -> list[TestPicture]:
             pictures += [TestPicture(f, "good", ()) for f in files]
             continue
         found = [_masks_of(file, truth / folder.name) for file in files]
+        if files and not any(found) and (misnamed := _any_mask(truth / folder.name)):
+            raise InputError(
+                f"{misnamed}: belongs to no picture in {folder}: name it like one of them, as "
+                f"{files[0].stem}_mask.png, or remove the folder if there is no ground truth"
+            )
         for file, masks in zip(files, found, strict=True):
             if not masks and any(found):  # of some, not of this one
                 raise InputError(
@@ -190,6 +195,14 @@ def _mvtec(test: Path, truth: Path) -> list[TestPicture]:
                 )
             pictures.append(TestPicture(file, folder.name, masks))
     return pictures
+
+
+def _any_mask(folder: Path) -> Path | None:
+    """A picture there, or in a folder there, if there is one."""
+    if not folder.is_dir():
+        return None
+    inside = (file for each in (folder, *_folders_in(folder)) for file in pictures_in(each))
+    return next(inside, None)
 
 
 def _masks_of(file: Path, folder: Path) -> tuple[Path, ...]:
