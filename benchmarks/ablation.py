@@ -189,10 +189,13 @@ def replaced(variant: Variant) -> Iterator[None]:
 def with_contrast(dataset: Path, output: Path, contrast: float) -> Path:
     """A copy of a dataset with the contrast of its pictures about middle grey reduced."""
     if not output.exists():
-        shutil.copytree(dataset, output)
-        for file in [*output.glob("train/*/*.png"), *output.glob("test/*/*.png")]:
+        half = output.with_name(f"{output.name}.half")  # an interrupted one is begun anew
+        shutil.rmtree(half, ignore_errors=True)
+        shutil.copytree(dataset, half)
+        for file in [*half.glob("train/*/*.png"), *half.glob("test/*/*.png")]:
             values = np.asarray(Image.open(file)).astype(np.float32)
             Image.fromarray(np.round(128 + (values - 128) * contrast).astype(np.uint8)).save(file)
+        half.rename(output)
     return output
 
 

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from machine import describe_machine
+from machine import load_result, save_result
 from real_data import folder_of_sets
 
 RESULT = Path(__file__).parent / "results" / "main_path.json"
@@ -43,8 +43,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/main_path"))
     arguments = parser.parse_args()
     data = folder_of_sets()
-    results = json.loads(RESULT.read_text()) if RESULT.exists() else {"runs": {}}
-    results["machine"] = describe_machine()
+    results = load_result(RESULT)
+    results.setdefault("runs", {})
     for name in arguments.only or RUNS:
         dataset, preset, options = RUNS[name]
         run = arguments.work / name.replace(" ", "_")
@@ -64,7 +64,7 @@ def main() -> None:
             "notes": report["notes"],
             "metrics": metrics,
         }
-        RESULT.write_text(json.dumps(results, indent=1) + "\n")
+        save_result(results, RESULT)
         print(name, {k: metrics[k] for k in ("pixel_auroc", "aupro_30", "image_auroc")}, flush=True)
 
 

@@ -466,13 +466,12 @@ def with_full_disk(argv: str) -> subprocess.CompletedProcess[str]:
 def test_two_processes_train_one_run(fabric: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     done = subprocess.run(
-        [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2",
-         "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
-         "--main_process_port", "0", "-m", "ssim_ae", "train", str(fabric), *SMALL,
-         "--set", "device=cpu", "--output", str(run)],
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
+         "-m", "ssim_ae", "train", str(fabric), *SMALL, "--output", str(run)],
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert (done.stdout + done.stderr).count("2 processes, 4 patches a step each") == 1
     assert done.stdout.count("detector:") == 1
     assert (run / "detector.onnx").is_file()
     assert len((run / "log.jsonl").read_text().splitlines()) == 1

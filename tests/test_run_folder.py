@@ -11,6 +11,7 @@ import pytest
 
 from ssim_ae import Detector, train
 from ssim_ae.errors import InputError
+from ssim_ae.training import calibrate as calibrating
 from ssim_ae.training.loop import Interrupted
 from tests.conftest import TINY
 
@@ -129,3 +130,47 @@ def test_what_weights_have_seen_is_known_without_their_detector(
         held_out = set(json.loads((run / "split.json").read_text())["held_out"].values())
         assert bool(held_out & seen) == (name == "copied")
         assert any("are unknown" in note for note in notes) == (name == "copied")
+
+
+def test_the_old_detector_stays_until_the_new_one_has_thresholds(fabric: Path, copy: Path) -> None:
+    old = (copy / "detector.onnx").read_bytes()
+    (copy / "exports").mkdir()
+
+    def die_last(phase: str) -> None:
+        if phase == "calibrating":
+            raise Killed
+
+    changes = [*TINY, "seed=4"]
+    with pytest.raises(Killed):
+        train(
+            fabric, "autoencoder", changes=changes, output=copy, overwrite=True, on_phase=die_last
+        )
+    assert (copy / "detector.onnx").read_bytes() == old
+    assert (copy / "exports").is_dir()
+    train(fabric, output=copy, resume=True)
+    assert Detector.load(copy).record.settings.seed == 4
+    assert Detector.load(copy).thresholds
+    assert not (copy / "exports").exists()
+    assert [f.name for f in copy.glob("*.onnx")].count("detector.onnx") == 1
+    assert not (copy / "uncalibrated.onnx").exists()
+
+
+def test_a_detector_replaced_while_it_is_calibrated_is_left_alone(
+    fabric: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured, file = calibrating.calibrated, copy / "detector.onnx"
+
+    def replaced(*args: Any) -> Any:
+        file.write_bytes(file.read_bytes() + b" ")
+        return measured(*args)
+
+    notes = calibrating.calibrate(copy, fabric / "test" / "good", 0.2)[2]
+    assert not any("evaluate again" in note for note in notes)
+    (copy / "evaluation").mkdir(exist_ok=True)
+    notes = calibrating.calibrate(copy, fabric / "test" / "good", 0.2)[2]
+    assert any("evaluate again" in note for note in notes)
+    monkeypatch.setattr(calibrating, "calibrated", replaced)
+    before = file.read_bytes()
+    with pytest.raises(InputError, match="was replaced meanwhile"):
+        calibrating.calibrate(copy, fabric / "test" / "good", 0.2)
+    assert file.read_bytes() == before + b" "

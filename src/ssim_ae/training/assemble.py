@@ -23,6 +23,7 @@ from ssim_ae.model.weights import WEIGHTS, save_weights
 from ssim_ae.runtime.record import Record, sha256, write_detector
 from ssim_ae.training.choose import choose, kind_of, normalised
 from ssim_ae.training.core_set import learned_features, learned_memory
+from ssim_ae.training.run_folder import DETECTOR, UNCALIBRATED
 from ssim_ae.training.zoo_thresholds import zoo_scales
 
 COUNTED_ROWS = 1024  # of a large picture, at a time
@@ -39,7 +40,9 @@ def count_colors(network: nn.Module, store: PictureStore) -> None:
         return
     counts = torch.zeros(network.colors.rarity.numel(), dtype=torch.float64)
     for index in range(len(store)):
-        for rows in torch.split(store.picture(index), COUNTED_ROWS, dim=1):
+        picture = store.picture(index)
+        parts = -(-picture.shape[1] // COUNTED_ROWS)  # alike: a single row cannot be mirrored
+        for rows in torch.tensor_split(picture, parts, dim=1):
             counts += network.colors.counted(stretched(Inspector.picture(rows), store.stretch))
     network.colors.settle(counts)
 
@@ -54,7 +57,7 @@ def write_run(
     warning: str | None,
     on_phase: Callable[[str], None],
 ) -> str | None:
-    """Weights, exported graph and the control without a model; thresholds still missing.
+    """Weights, exported graph (``UNCALIBRATED``) and the control without a model.
 
     ``store``: pictures trained on; ``held_out``: those that say what good maps are like. Returns
     "texture" or "object", where that decided something.
@@ -89,7 +92,7 @@ def write_run(
         if joint and not residual.has("features"):
             joint.features = None
     on_phase("writing the detector")
-    write_files(network, settings, residual, control, run, seen_by, warning)
+    write_files(network, settings, residual, control, run, seen_by, warning, UNCALIBRATED)
     return kind
 
 
@@ -101,8 +104,12 @@ def write_files(
     run: Path,
     seen_by: dict[str, list[str]],
     warning: str | None,
+    name: str = DETECTOR,
 ) -> None:
-    """Weights, the graph with ``residual``, and the one without a model with ``control``."""
+    """Weights, the graph with ``residual``, and the one without a model with ``control``.
+
+    ``name``: of the graph's file. Neither has thresholds yet.
+    """
     settings = settings.model_copy(update={"residual": residual})
     inspector = inspector_of(network, settings)
     save_weights(network, run / WEIGHTS)
@@ -119,7 +126,7 @@ def write_files(
         warnings=[warning] if warning else [],
     )
     graph = graph_bytes(inspector, settings.channels, settings.tile)
-    write_detector(graph, record, run / "detector.onnx")
+    write_detector(graph, record, run / name)
     graph = graph_bytes(
         Inspector(MedianGrey(), Residual(control), settings.stretch).eval(),
         settings.channels,

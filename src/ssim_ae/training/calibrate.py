@@ -24,6 +24,7 @@ from ssim_ae.runtime.record import (
     Record,
     Thresholds,
     picture_fingerprint,
+    sha256,
     write_detector,
 )
 
@@ -142,8 +143,13 @@ def calibrate(
     notes += more
     if len(fresh) < len(files):
         notes.insert(0, f"{len(files) - len(fresh)} pictures were trained on and are left out")
-    write_detector(target.read_bytes(), record, target)
+    graph = target.read_bytes()
+    if sha256(graph) != detector.sha256:
+        raise InputError(f"{target}: was replaced meanwhile, by a training: calibrate it again")
+    write_detector(graph, record, target)
     if (exports := detector.file.parent / "exports").is_dir():
         notes.append(f"files in {exports} keep the thresholds before: export them again")
+    if (measured := detector.file.parent / "evaluation").is_dir():
+        notes.append(f"{measured} holds figures at the thresholds before: evaluate again")
     before = detector.record.thresholds
     return record, None if before is None else before.score, notes

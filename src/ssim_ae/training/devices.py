@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,10 +23,12 @@ def start_accelerator(settings: Settings) -> Accelerator:
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
-    AcceleratorState._reset_state()  # a second training in one process may differ in precision
+    # a second training in one process may differ in precision and device; of several processes the
+    # connections must stay
+    AcceleratorState._reset_state(reset_partial_state="RANK" not in os.environ)
     precision = {"float32": "no", "bf16": "bf16", "fp16": "fp16"}[settings.precision]
     try:
-        accelerator = Accelerator(cpu=settings.device == "cpu", mixed_precision=precision)
+        accelerator = Accelerator(cpu=on_cpu(settings.device), mixed_precision=precision)
         if precision == "fp16" and accelerator.device.type == "cpu":  # some versions let it pass
             raise ValueError("fp16 needs a GPU or NPU")
     except ValueError as error:
@@ -39,6 +42,13 @@ def start_accelerator(settings: Settings) -> Accelerator:
             f"{accelerator.num_processes} processes: change one of them"
         )
     return accelerator
+
+
+def on_cpu(device: str) -> bool:
+    """Whether to compute on the CPU; several processes find each other there only if it is said."""
+    from accelerate.utils import is_npu_available
+
+    return device == "cpu" or not (torch.accelerator.is_available() or is_npu_available())
 
 
 def has_fast_bf16(device: str) -> bool:

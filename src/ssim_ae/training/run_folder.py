@@ -13,8 +13,10 @@ from ssim_ae.errors import InputError
 from ssim_ae.training.checkpoint import STATE
 
 CONFIG, SPLIT, REPORT = "config.yaml", "split.json", "training.json"
+DETECTOR = "detector.onnx"
+UNCALIBRATED = "uncalibrated.onnx"  # the new detector, until it has thresholds
 BEFORE = "before"  # in SPLIT: fingerprints of what the weights that were taken over have seen
-OF_TRAINING = ("checkpoints", "log.jsonl", "choice.json", REPORT)
+OF_TRAINING = ("checkpoints", "log.jsonl", "choice.json", REPORT, UNCALIBRATED)
 # of the detector that was there before: measured, exported, compared with
 OF_DETECTOR = ("evaluation", "exports", "sample")
 

@@ -36,10 +36,12 @@ from ssim_ae.training.pictures import Note, Parts, divide, stores
 from ssim_ae.training.run_folder import (
     BEFORE,
     CONFIG,
+    DETECTOR,
     OF_DETECTOR,
     OF_TRAINING,
     REPORT,
     SPLIT,
+    UNCALIBRATED,
     clear,
     read_split,
     require_free,
@@ -134,6 +136,8 @@ def train(
             on_note(f"{init_from}: the pictures behind these weights are unknown: hold out others")
     count_colors(network, store)  # these pictures' colours, whatever weights were taken over
     accelerator = start_accelerator(settings)
+    if (processes := accelerator.num_processes) > 1:
+        on_note(f"{processes} processes, {settings.batch_size // processes} patches a step each")
     if accelerator.is_main_process:
         if not resume:
             require_free(run, dataset, overwrite)  # again: another one may have begun by now
@@ -173,7 +177,6 @@ def train(
         "chosen_on": sorted(parts.split.get("chosen_on", {}).values()),
     }
     try:
-        clear(run, OF_DETECTOR)
         network = network.cpu().eval()
         kind = write_run(network, settings, store, judge, run, seen_by, warning, on_phase)
         on_phase("calibrating")
@@ -223,12 +226,17 @@ def _stretched(settings: Settings, store: PictureStore, resumed: bool, on_note: 
 
 
 def _calibrate(run: Path, held_out: list[Path], settings: Settings) -> tuple[Record, list[str]]:
-    """Thresholds into the run's detector, and the pictures that exports are compared on."""
-    detector = Detector.load(run)
+    """The run's detector, now with thresholds, and the pictures that exports are compared on.
+
+    What was there before is replaced only now, so that there is a detector at any time.
+    """
+    detector = Detector.load(run / UNCALIBRATED)
     groups = group_names(held_out, settings.group)
     record, notes = calibrated(
         detector, held_out, groups, settings.false_reject_rate, "held out of training"
     )
-    write_detector(detector.file.read_bytes(), record, detector.file)
+    clear(run, OF_DETECTOR)
+    write_detector(detector.file.read_bytes(), record, run / DETECTOR)
+    detector.file.unlink()
     write_sample(held_out, record.preparation, run, settings.seed)
     return record, notes
