@@ -6,11 +6,14 @@ import torch
 from PIL import Image
 
 from ssim_ae.config import AugmentSettings
+from ssim_ae.data import picture_store
 from ssim_ae.data.images import readable
 from ssim_ae.data.patches import batch_seed, draw_patches
 from ssim_ae.data.picture_store import PictureStore
 from ssim_ae.data.working_size import Preparation, much_rescaled
 from ssim_ae.errors import InputError
+from ssim_ae.model.joint import JointNetwork
+from ssim_ae.training.assemble import count_colors
 
 NONE = AugmentSettings(p_rotate=0, p_horizontal_flip=0, p_vertical_flip=0)
 PLENTY = 1 << 30
@@ -29,6 +32,22 @@ def store(folder: Path, shapes: list[tuple[int, ...]], memory: int = PLENTY) -> 
 def is_crop(patch: np.ndarray, pictures: list[np.ndarray]) -> bool:
     windows = [np.lib.stride_tricks.sliding_window_view(p, patch.shape) for p in pictures]
     return any((w == patch).all(axis=(-1, -2)).any() for w in windows)
+
+
+def test_large_pictures_are_decoded_one_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(picture_store, "LARGE", 24 * 30 - 1)
+    streamed = store(tmp_path, [(24, 30)] * 3, memory=0)
+    numbers = torch.tensor([2, 0, 2, 1])
+    assert [p.tolist() for p in streamed.portions(numbers)] == [[1], [3], [0, 2]]
+
+
+@pytest.mark.parametrize("height", [1023, 1025, 2049])
+def test_colours_of_tall_pictures_are_counted(tmp_path: Path, height: int) -> None:
+    network = JointNetwork(first_layer_channels=2, latent=2)
+    count_colors(network, store(tmp_path, [(height, 16)]))
+    assert float(network.colors.rarity.std()) > 0
 
 
 def test_plain_patches_are_crops(tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -49,3 +51,17 @@ def test_no_nan_and_nothing_counted() -> None:
     with pytest.raises(ValueError, match="nothing"):
         value_bins.quantile(np.zeros(value_bins.BINS, np.int64), 0.1)
     value_bins.count(np.zeros(value_bins.BINS, np.int64), np.empty(0, np.float32))
+
+
+def test_values_are_counted_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(4).normal(size=(300, 1000)).astype(np.float32)
+    whole, parts = (np.zeros(value_bins.BINS, np.int64) for _ in range(2))
+    value_bins.count(whole, values)
+    monkeypatch.setattr(value_bins, "AT_ONCE", 1001)
+    tracemalloc.start()
+    value_bins.count(parts, values)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.array_equal(whole, parts)
+    assert whole.sum() == values.size
+    assert peak < values.nbytes / 4

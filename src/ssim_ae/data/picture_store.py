@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ssim_ae.config import Stretch
-from ssim_ae.data.images import DECODE_THREADS, Pixels, size_of
+from ssim_ae.data.images import DECODE_THREADS, LARGE, Pixels, size_of
 from ssim_ae.data.working_size import Preparation
 from ssim_ae.errors import InputError, PictureError
 
@@ -89,7 +89,8 @@ class PictureStore:
             yield torch.arange(len(indices))
             return
         distinct, which = torch.unique(indices, return_inverse=True)
-        for some in torch.split(torch.arange(len(distinct)), DECODE_THREADS):
+        few = DECODE_THREADS if int(self.sizes.prod(1).max()) <= LARGE else 1
+        for some in torch.split(torch.arange(len(distinct)), few):
             yield torch.isin(which, some).nonzero()[:, 0]
 
     def picture(self, index: int) -> Tensor:

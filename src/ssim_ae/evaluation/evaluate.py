@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from ssim_ae.data.images import size_of
+from ssim_ae.data.images import Pixels, size_of
 from ssim_ae.data.layouts import TestPicture, test_pictures
 from ssim_ae.errors import InputError, PictureError
 from ssim_ae.evaluation.conformal import surprise
@@ -61,7 +61,7 @@ def evaluate(
         InputError: bad dataset or detector; a mask of another size than its picture.
     """
     detector = Detector.load(run, engine)
-    thresholds = detector.thresholds
+    _ = detector.thresholds  # an uncalibrated detector is told before work begins
     dataset = Path(dataset)
     pictures = test_pictures(dataset)
     unreadable = _check(pictures)
@@ -79,47 +79,22 @@ def evaluate(
 
     tally = Tally()
     color = detector.record.preparation.color
-    stream = zip(pictures, read_ahead((p.file for p in pictures), color), strict=True)
-    for done, (test, (_, decoded)) in enumerate(stream, 1):
+    decoding = read_ahead((p.file for p in pictures), color)
+    for done, test in enumerate(pictures, 1):
+        _, decoded = next(decoding)  # zip would keep it beside the next one
+        name = folder / "maps" / dataset.resolve().name / "test" / test.defect
         try:
-            picture = decoded.result()
-            mask = test.mask(picture.shape[:2])
-            began = time.perf_counter()
-            working, geometry = detector.record.preparation.apply(picture, test.file)
-            anomaly_map, score = detector.measure(working, test.file)
-            tally.seconds += time.perf_counter() - began
+            if not _add(tally, test, decoded.result(), detector, control, name if maps else None):
+                notes.append(
+                    f"no figures of the control without a model: {test.file} is too large for its "
+                    "one pass"
+                )
+                control = None
         except PictureError as error:
             unreadable.append(str(error))
             continue
-        truth = geometry.mask_to_working(mask)
-        tally.scores.append((test, score))
-        tally.brightness.append(float(working.mean()))
-        if test.has_truth:
-            tally.pixels.add(anomaly_map, truth)
-        if test.masks:
-            tally.reference.add(anomaly_map > thresholds.pixel, truth)
-        zoo = detector.record.settings.zoo
-        if zoo is not None:  # its residuals are scaled to a threshold of 1
-            predicted = zoo_mask(anomaly_map, 1.0, working, zoo)
-            if test.has_truth:
-                tally.zoo_pixels.add(predicted, truth)
-            tally.zoo_rejects.append(bool(predicted.any()))
-        if control is not None and working.shape[0] * working.shape[1] > IN_ONE_PASS:
-            notes.append(
-                f"no figures of the control without a model: {test.file} is "
-                f"{working.shape[1]}x{working.shape[0]}, too large for its one pass"
-            )
-            control = None
-        if control is not None:
-            # in one pass: its median is the whole picture's, which blocks would not see
-            control_maps, control_scores = control.engine.run(working[None])
-            if test.has_truth:
-                tally.control_pixels.add(control_maps[0], truth)
-            tally.control_scores.append(float(control_scores[0]))
-        if maps:
-            name = folder / "maps" / dataset.resolve().name / "test" / test.defect
-            tiff = tiff_bytes(geometry.map_to_original(anomaly_map))
-            write_atomically(name / f"{test.file.stem}.tiff", tiff)
+        finally:
+            del decoded
         on_picture(done, len(pictures))
     if not tally.scores:
         raise InputError(f"{dataset}: no test picture could be read ({unreadable[0]})")
@@ -132,6 +107,53 @@ def evaluate(
 
     write_report(result, detector, dataset)
     return result
+
+
+def _add(
+    tally: Tally,
+    test: TestPicture,
+    picture: Pixels,
+    detector: Detector,
+    control: Detector | None,
+    maps: Path | None,
+) -> bool:
+    """Measure one picture; its map goes into the folder ``maps``.
+
+    Returns whether the control, if there is one, took it.
+
+    Raises:
+        PictureError: it is too small.
+    """
+    mask = test.mask(picture.shape[:2])
+    began = time.perf_counter()
+    working, geometry = detector.record.preparation.apply(picture, test.file)
+    anomaly_map, score = detector.measure(working, test.file)
+    tally.seconds += time.perf_counter() - began
+    truth = geometry.mask_to_working(mask)
+    tally.scores.append((test, score))
+    tally.brightness.append(float(working.mean()))
+    if test.has_truth:
+        tally.pixels.add(anomaly_map, truth)
+    if test.masks:
+        tally.reference.add(anomaly_map > detector.thresholds.pixel, truth)
+    zoo = detector.record.settings.zoo
+    if zoo is not None:  # its residuals are scaled to a threshold of 1
+        predicted = zoo_mask(anomaly_map, 1.0, working, zoo)
+        if test.has_truth:
+            tally.zoo_pixels.add(predicted, truth)
+        tally.zoo_rejects.append(bool(predicted.any()))
+    if maps is not None:
+        tiff = tiff_bytes(geometry.map_to_original(anomaly_map))
+        write_atomically(maps / f"{test.file.stem}.tiff", tiff)
+    if control is not None and working.shape[0] * working.shape[1] > IN_ONE_PASS:
+        return False
+    if control is not None:
+        # in one pass: its median is the whole picture's, which blocks would not see
+        control_maps, control_scores = control.engine.run(working[None])
+        if test.has_truth:
+            tally.control_pixels.add(control_maps[0], truth)
+        tally.control_scores.append(float(control_scores[0]))
+    return True
 
 
 def _check(pictures: list[TestPicture]) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssim_ae import value_bins
-from ssim_ae.data.images import Map
+from ssim_ae.data.images import Map, strips
 
 Counts = NDArray[np.float64] | NDArray[np.int64]
 
@@ -32,7 +32,8 @@ class PixelCounts:
         """Count one picture: float32 map ``[h, w]`` and its ground truth of the same shape."""
         if anomaly_map.shape != mask.shape:
             raise ValueError(f"map {anomaly_map.shape} and mask {mask.shape} differ in shape")
-        value_bins.count(self.good, anomaly_map[~mask])
+        for top, bottom in strips(*mask.shape):  # a large map's good pixels are a large copy
+            value_bins.count(self.good, anomaly_map[top:bottom][~mask[top:bottom]])
         if not mask.any():
             return
         from scipy import ndimage

@@ -140,7 +140,8 @@ class Detector:
         if isinstance(picture, str | Path):
             return self._inspect(str(picture), read_picture(Path(picture), color))
         if isinstance(picture, np.ndarray):
-            if picture.dtype != np.uint8 or picture.shape[2:] not in ((), (3,)) or picture.ndim < 2:
+            shaped = picture.ndim >= 2 and picture.shape[2:] in ((), (3,)) and picture.size > 0
+            if picture.dtype != np.uint8 or not shaped:
                 raise PictureError(
                     f"array of {picture.dtype} {picture.shape}: pass uint8 [h, w] or [h, w, 3]"
                 )

@@ -88,7 +88,8 @@ def inspect_pictures(
     with ExitStack() as stack:
         write = stack.enter_context(table(output, kind)) if output is not None else None
         found = detector.inspect_files(files)
-        for file, name, inspection in zip(files, names, found, strict=True):
+        for file, name in zip(files, names, strict=True):
+            inspection = next(found)  # zip would keep it beside the next one
             if isinstance(inspection, PictureError):
                 counts["unreadable"] += 1
                 complain(f"error: {inspection}")
@@ -151,12 +152,12 @@ def _distinct_names(files: Sequence[Path]) -> list[str]:
         candidates = [
             _fitting(c) for c in (file.stem, f"{file.parent.name}_{file.stem}", file.name)
         ]
-        name = next((c for c in candidates if c not in seen), None)
+        name = next((c for c in candidates if c.casefold() not in seen), None)
         number = 2
-        while name is None or name in seen:
+        while name is None or name.casefold() in seen:
             name = f"{_fitting(file.stem)}_{number}"
             number += 1
-        seen.add(name)
+        seen.add(name.casefold())  # some file systems do not tell Part.png from part.png
         names.append(name)
     return names
 

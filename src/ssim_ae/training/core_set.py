@@ -69,10 +69,13 @@ def learn(
     share = -(-POSITIONS // len(store))
     kept = []
     for index in range(len(store)):
-        parts = _parts(store.picture(index))
-        seen = (stretched(Inspector.picture(part), store.stretch) for part in parts)
-        found = torch.cat([_rows(described(mirrored(part, CELL))) for part in seen])
-        kept.append(found[torch.randperm(len(found), generator=rng)[:share]])
+        picture = store.picture(index)
+        area = picture.shape[1] * picture.shape[2]
+        for part in _parts(picture):
+            some = -(-share * part.shape[1] * part.shape[2] // area)
+            seen = stretched(Inspector.picture(part), store.stretch)
+            found = _rows(described(mirrored(seen, CELL)))
+            kept.append(found[torch.randperm(len(found), generator=rng)[:some]])
     positions = torch.cat(kept)
     core.mean.copy_(positions.mean(0))
     positions -= core.mean
