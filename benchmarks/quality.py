@@ -23,6 +23,7 @@ import numpy as np
 from machine import load_result, save_result
 from main_path import STRIPS, command
 from real_data import folder_of_sets
+from ssim_ae.config_files import resolved_settings
 
 RESULT = Path(__file__).parent / "results" / "quality.json"
 SETS = {  # name -> (folder, further options)
@@ -85,6 +86,7 @@ def measure(folder: str, options: list[str], data: Path, run: Path) -> dict[str,
         "command": ["ssim-ae", *train],
         "seconds": {"training": report["seconds"], "train_command": round(trained, 1)},
         "steps": report["steps"],
+        "precision": resolved_settings(run / "config.yaml").precision,
         "notes": report["notes"],
         "chosen": chosen,
         "detector_megabytes": round((run / "detector.onnx").stat().st_size / 1e6, 2),

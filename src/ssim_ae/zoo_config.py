@@ -31,7 +31,7 @@ _CLOUD = "no effect: datasets and runs are local folders; pass them as DATASET a
 _PATH = "no effect: name the dataset as DATASET and the run as --output on the command line"
 _EVAL = "no effect: nothing is evaluated while training, since test pictures must choose nothing"
 ANSWERED = {
-    "distribute": "no effect: start processes with `accelerate launch -m ssim_ae train ...`",
+    "distribute": "no effect: `torchrun --nproc_per_node N -m ssim_ae train ...` starts processes",
     "model_arts": _CLOUD,
     "data_url": _CLOUD,
     "train_url": _CLOUD,
