@@ -52,6 +52,7 @@ TABLES: dict[str, Callable[[], str]] = {
         tables_deployment.deployment,
         tables_deployment.installation,
         tables_speed.train_step,
+        tables_speed.train_step_avx2,
         tables_speed.shared_machine,
         tables_speed.precision,
         tables_speed.time_to_quality,

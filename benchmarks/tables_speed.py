@@ -18,7 +18,16 @@ REFERENCE_STEPS = 15_600  # 200 epochs of 10,000 patches in batches of 128
 
 def train_step() -> str:
     """One row for each size of network and batch."""
-    r = result("train_step")
+    return steps_of("train_step")
+
+
+def train_step_avx2() -> str:
+    """The first of these rows on another processor, beside MindSpore."""
+    return steps_of("train_step_avx2")
+
+
+def steps_of(name: str) -> str:
+    r = result(name)
     rows = []
     for name, part in {"128x128x1, batch 128": r, **r.get("others", {})}.items():
         others = [
