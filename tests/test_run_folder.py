@@ -159,6 +159,7 @@ def test_a_detector_replaced_while_it_is_calibrated_is_left_alone(
     fabric: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured, file = calibrating.calibrated, copy / "detector.onnx"
+    shutil.rmtree(copy / "evaluation", ignore_errors=True)
 
     def replaced(*args: Any) -> Any:
         file.write_bytes(file.read_bytes() + b" ")
@@ -166,7 +167,7 @@ def test_a_detector_replaced_while_it_is_calibrated_is_left_alone(
 
     notes = calibrating.calibrate(copy, fabric / "test" / "good", 0.2)[2]
     assert not any("evaluate again" in note for note in notes)
-    (copy / "evaluation").mkdir(exist_ok=True)
+    (copy / "evaluation").mkdir()
     notes = calibrating.calibrate(copy, fabric / "test" / "good", 0.2)[2]
     assert any("evaluate again" in note for note in notes)
     monkeypatch.setattr(calibrating, "calibrated", replaced)

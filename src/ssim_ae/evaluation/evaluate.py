@@ -84,17 +84,17 @@ def evaluate(
         _, decoded = next(decoding)  # zip would keep it beside the next one
         name = folder / "maps" / dataset.resolve().name / "test" / test.defect
         try:
-            if not _add(tally, test, decoded.result(), detector, control, name if maps else None):
-                notes.append(
-                    f"no figures of the control without a model: {test.file} is too large for its "
-                    "one pass"
-                )
-                control = None
+            too_large = _add(
+                tally, test, decoded.result(), detector, control, name if maps else None
+            )
         except PictureError as error:
             unreadable.append(str(error))
             continue
         finally:
             del decoded
+        if too_large is not None:
+            notes.append(too_large)
+            control = None
         on_picture(done, len(pictures))
     if not tally.scores:
         raise InputError(f"{dataset}: no test picture could be read ({unreadable[0]})")
@@ -116,10 +116,10 @@ def _add(
     detector: Detector,
     control: Detector | None,
     maps: Path | None,
-) -> bool:
+) -> str | None:
     """Measure one picture; its map goes into the folder ``maps``.
 
-    Returns whether the control, if there is one, took it.
+    Returns a line if it is too large for the control.
 
     Raises:
         PictureError: it is too small.
@@ -146,14 +146,17 @@ def _add(
         tiff = tiff_bytes(geometry.map_to_original(anomaly_map))
         write_atomically(maps / f"{test.file.stem}.tiff", tiff)
     if control is not None and working.shape[0] * working.shape[1] > IN_ONE_PASS:
-        return False
+        return (
+            f"no figures of the control without a model: {test.file} is "
+            f"{working.shape[1]}x{working.shape[0]}, too large for its one pass"
+        )
     if control is not None:
         # in one pass: its median is the whole picture's, which blocks would not see
         control_maps, control_scores = control.engine.run(working[None])
         if test.has_truth:
             tally.control_pixels.add(control_maps[0], truth)
         tally.control_scores.append(float(control_scores[0]))
-    return True
+    return None
 
 
 def _check(pictures: list[TestPicture]) -> list[str]:
