@@ -26,8 +26,8 @@ def train_step_avx2() -> str:
     return steps_of("train_step_avx2")
 
 
-def steps_of(name: str) -> str:
-    r = result(name)
+def steps_of(file: str) -> str:
+    r = result(file)
     rows = []
     for name, part in {"128x128x1, batch 128": r, **r.get("others", {})}.items():
         others = [

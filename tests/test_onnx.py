@@ -11,6 +11,7 @@ import onnxruntime as ort
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses import fake_impls
 
 from ssim_ae.config_files import load_settings
 from ssim_ae.deploy import onnx, sizes
@@ -107,6 +108,20 @@ def test_cheaper_sizes_change_nothing_in_the_graph(
         session(quick).run(None, pictures), session(dear).run(None, pictures), strict=True
     ):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("preset", ["auto", "fast"])
+def test_strides_read_off_the_example_change_nothing_in_the_file(
+    preset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def by_torch(mode: Any, *args: Any) -> Any:
+        return fake_impls.conv(mode, torch.ops.aten.convolution.default, *args)
+
+    monkeypatch.setattr(sizes, "_convolved", by_torch)
+    made = inspector(preset)
+    quick = onnx.graph_bytes(made, 3, 128)
+    monkeypatch.setattr(onnx, "strides_of_the_example", nullcontext)
+    assert onnx.graph_bytes(made, 3, 128) == quick
 
 
 @pytest.mark.parametrize("transposed", [False, True])
