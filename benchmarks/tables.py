@@ -57,7 +57,7 @@ TABLES: dict[str, Callable[[], str]] = {
         tables_speed.precision,
         tables_speed.time_to_quality,
         tables_speed.latency,
-        tables_speed.latency_plain,
+        tables_speed.latency_avx2,
         tables_speed.choices,
         tables_speed.int8,
         tables_speed.start_and_memory,

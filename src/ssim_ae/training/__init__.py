@@ -5,6 +5,10 @@ Anything that computes on many threads is imported after this line: OpenMP reads
 
 import os
 
-# Threads that wait sleep instead of spinning. Beside other work on the same cores spinning makes
-# a training several times slower, alone it gains little (benchmarks/shared_machine.py).
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Threads that wait spin for a thousand turns, then sleep. Spinning for longer, as OpenMP does by
+# default, makes a training beside other work on the same cores several times slower; sleeping at
+# once costs up to a quarter alone (benchmarks/shared_machine.py). Runtimes that know no such count
+# sleep.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
