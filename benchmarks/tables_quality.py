@@ -30,21 +30,23 @@ def main_path() -> str:
 
 
 def quality() -> str:
-    """One row for each set: mean and spread over the seeds."""
+    """Two rows for each set: mean and spread over the seeds, by how the network was computed."""
     rows = []
-    for name, runs in result("quality")["runs"].items():
-        metrics = [run["metrics"] for run in runs.values()]
-        control = [m["baselines"]["no_model"] for m in metrics]
-        at = [m["at_threshold"] for m in metrics]
-        brightness = metrics[0]["baselines"]["brightness_image_auroc"]
-        rows.append([
-            f"{name}, {len(runs)} seed" + "s" * (len(runs) > 1),
-            f"{mean(r['seconds']['training'] for r in runs.values()):.0f} s",
-            *(spread(m[k] for m in metrics) for k in QUALITY),
-            *(spread(a[k] for a in at) for k in ("recall", "false_reject_rate")),
-            " / ".join(f"{mean(c[k] for c in control):.3f}" for k in QUALITY),
-            f"{brightness:.3f}",
-        ])  # fmt: skip
+    for name in result("quality")["runs"]:
+        for precision, part in (("bf16", "runs"), ("float32", "runs_float32")):
+            runs = result("quality")[part][name].values()
+            metrics = [run["metrics"] for run in runs]
+            control = [m["baselines"]["no_model"] for m in metrics]
+            at = [m["at_threshold"] for m in metrics]
+            brightness = metrics[0]["baselines"]["brightness_image_auroc"]
+            rows.append([
+                f"{name}, {precision}, {len(runs)} seeds",
+                f"{mean(r['seconds']['training'] for r in runs):.0f} s",
+                *(spread(m[k] for m in metrics) for k in QUALITY),
+                *(spread(a[k] for a in at) for k in ("recall", "false_reject_rate")),
+                " / ".join(f"{mean(c[k] for c in control):.3f}" for k in QUALITY),
+                f"{brightness:.3f}",
+            ])  # fmt: skip
     head = [
         "set", "training", "pixel AUROC", "AU-PRO (30 %)", "image AUROC", "recall",
         "false rejects (asked 0.05)", "no model: pixel / AU-PRO / image",
@@ -145,7 +147,7 @@ def placed() -> str:
     """One row for each set: the same seeds, generated defects about places inside the patch, and at
     its border as well."""
     rows = []
-    for name, runs in result("quality")["runs"].items():
+    for name, runs in result("quality")["runs_float32"].items():
         before = result("quality")["runs_defects_inside"][name]
         metrics = [[r[seed]["metrics"] for seed in runs] for r in (before, runs)]
         rows.append([
