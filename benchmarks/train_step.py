@@ -39,7 +39,7 @@ PATCHES = 128  # a timing takes as many steps as make these
 OURS = ("ours", "bf16")
 # how threads wait, which ssim_ae.training has set here for itself: the others' is their own
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
-SLOW = {"mindspore": 3}  # rounds: a step of its took most of a minute here
+SLOW = {"mindspore": 3}  # rounds: a step takes most of a minute where its library is slow
 OTHERS = (
     (128, 1, 100, 32, ("ours", "plain")),
     (128, 1, 100, 16, ("ours", "plain")),
