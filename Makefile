@@ -15,8 +15,9 @@ test: lint
 test-all: lint
 	$(PYTEST) -m "long or not long"
 
-# forty minutes: a training step, start-up and memory, two trainings at once, export, inspection of
-# the demo's fabric by the tiled autoencoder, and with SSIM_AE_DATA the time to quality
+# three quarters of an hour, more where cores share no cache: a training step, start-up and memory,
+# two trainings at once, export, inspection of the demo's fabric by the tiled autoencoder, and with
+# SSIM_AE_DATA the time to quality
 bench: demo
 	$(BIN)/python benchmarks/train_step.py --all --result runs/bench/train_step.json
 	$(BIN)/python benchmarks/start_and_memory.py --result runs/bench/start_and_memory.json

@@ -4,10 +4,10 @@
         [--result FILE] [--json]
 
 RUN is a trained run of the preset `autoencoder` (256x256 pictures, stride 32), DATASET its dataset
-with test pictures. All engines run in turn, medians of seven rounds, with a short rest before each,
-since an engine's idle threads keep a core busy for a while. Writes and prints one object: latency
-and throughput of a picture and of a strip for torch eager (also with the network of plain.py), ONNX
-Runtime and OpenVINO; how far their maps differ; what of the time is not the network's; a table of
+with test pictures. All engines run in turn, medians of seven rounds, on cores that share a cache
+where they do so now and then (in_turn.py). Writes and prints one object: latency and throughput
+of a picture and of a strip for torch eager (also with the network of plain.py), ONNX Runtime and
+OpenVINO; how far their maps differ; what of the time is not the network's; a table of
 strides and of blend=features; int8; a folder of 1,000 pictures against the engine alone.
 """
 
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 import tempfile
 import time
@@ -27,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from in_turn import in_turn
 from machine import load_result, save_result, sgemm_gflops
 from plain import plain_network
 from ssim_ae import evaluate
@@ -40,8 +40,6 @@ from ssim_ae.runtime.record import Record, read_record, write_detector
 
 RESULT = Path(__file__).parent / "results" / "inspect_latency.json"
 ENGINES = ("onnxruntime", "openvino")
-ROUNDS = 7
-REST = 0.05  # seconds
 BATCH = 4  # pictures, for throughput
 QUALITY = ("pixel_auroc", "aupro_30", "image_auroc")
 CHOICES = [
@@ -82,7 +80,7 @@ def first_picture(run: Path, dataset: Path) -> np.ndarray:
 
 def picture(arguments: argparse.Namespace) -> dict[str, Any]:
     """One 256x256 picture, and four at once."""
-    return latency(arguments.run, first_picture(arguments.run, arguments.dataset), BATCH)
+    return latency(arguments.run, first_picture(arguments.run, arguments.dataset), BATCH, True)
 
 
 def strip(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -106,21 +104,8 @@ def plain_network_of(run: Path, record: Record) -> torch.nn.Module:
     return plain
 
 
-def in_turn(work: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
-    """Median milliseconds of each, taken in turn, each after a rest and an unmeasured call."""
-    seconds: dict[str, list[float]] = {name: [] for name in work}
-    for _ in range(rounds):
-        for name, call in work.items():
-            time.sleep(REST)
-            call()
-            began = time.perf_counter()
-            call()
-            seconds[name].append(time.perf_counter() - began)
-    return {name: round(1e3 * statistics.median(s), 1) for name, s in seconds.items()}
-
-
-def latency(run: Path, picture: np.ndarray, batch: int) -> dict[str, Any]:
-    """One picture at a time, and ``batch`` at once; score and map out."""
+def latency(run: Path, picture: np.ndarray, batch: int, two_caches: bool = False) -> dict[str, Any]:
+    """One picture at a time, and ``batch`` at once; ``two_caches``: also on cores further apart."""
     record = Detector.load(run).record
     network = network_of(run, record)
     eager = inspector_of(network, record.settings)
@@ -146,16 +131,20 @@ def latency(run: Path, picture: np.ndarray, batch: int) -> dict[str, Any]:
     for name in ENGINES:
         engine = Detector.load(run, name).engine
         calls[name] = lambda batch, engine=engine: engine.run(batch)[0]
-    ms = in_turn({name: (lambda c=call: c(one)) for name, call in calls.items()})
+    single = {name: (lambda c=call: c(one)) for name, call in calls.items()}
+    ms, cores = in_turn(single)
     batch_ms = ms
     if batch > 1:
-        batch_ms = in_turn({name: (lambda c=call: c(several)) for name, call in calls.items()}, 5)
+        batch_ms, _ = in_turn({n: (lambda c=call: c(several)) for n, call in calls.items()}, 5)
+    apart = in_turn(single, one_cache=False) if two_caches else None
     expected = calls["torch_eager"](one)
     difference = {n: float(np.abs(c(one) - expected).max()) for n, c in calls.items()}
     return {
         "size": list(picture.shape[:2]),
         "sgemm_gflops": round(sgemm_gflops(), 1),
         "ms": ms,
+        "cores": cores,
+        **({"two_caches": {"ms": apart[0], "cores": apart[1]}} if apart else {}),
         **{
             f"times_faster_than_{yardstick}": {
                 n: round(ms[yardstick] / t, 2) for n, t in ms.items()
@@ -167,7 +156,7 @@ def latency(run: Path, picture: np.ndarray, batch: int) -> dict[str, Any]:
     }
 
 
-def graph(arguments: argparse.Namespace) -> dict[str, float]:
+def graph(arguments: argparse.Namespace) -> dict[str, Any]:
     """Milliseconds of a run with every tile left as it is, beside the whole graph."""
     run, picture = arguments.run, first_picture(arguments.run, arguments.dataset)
     detector = Detector.load(run)
@@ -178,13 +167,14 @@ def graph(arguments: argparse.Namespace) -> dict[str, float]:
         file = Path(scratch) / "detector.onnx"
         write_detector(graph_bytes(without, s.channels, s.tile), detector.record, file)
         rest = Detector.load(file)
-        ms = in_turn(
+        ms, cores = in_turn(
             {
                 "whole": lambda: detector.measure(picture),
                 "without_the_network": lambda: rest.measure(picture),
             }
         )
-    return {**ms, "share_without_the_network": round(ms["without_the_network"] / ms["whole"], 3)}
+    share = round(ms["without_the_network"] / ms["whole"], 3)
+    return {**ms, "share_without_the_network": share, "cores": cores}
 
 
 def choices(arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -209,12 +199,13 @@ def choices(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             for engine in ENGINES:
                 loaded = Detector.load(file, engine)
                 calls[f"{blend} {stride} {engine}"] = lambda d=loaded: d.measure(picture)
-        ms = in_turn(calls)
+        ms, cores = in_turn(calls)
     for row in rows:
         for engine in ENGINES:
             time_taken = ms[f"{row['blend']} {row['stride']} {engine}"]
             row[f"{engine}_ms"] = time_taken
             row[f"{engine}_share_of_stride_32"] = round(time_taken / ms[f"pixels 32 {engine}"], 3)
+        row["cores"] = cores  # of all rows together
     return rows
 
 
@@ -260,7 +251,7 @@ def int8(arguments: argparse.Namespace) -> dict[str, Any]:
             for name, source in (("float32", run), ("int8", folder)):
                 loaded = Detector.load(source, engine)
                 calls[f"{engine} {name}"] = lambda d=loaded: d.measure(picture)
-        ms = in_turn(calls)
+        ms, cores = in_turn(calls)
         quality = {
             name: {k: round(m[k], 4) for k in QUALITY}
             for name, m in (
@@ -269,7 +260,7 @@ def int8(arguments: argparse.Namespace) -> dict[str, Any]:
             )
         }
         size = {"float32": plain.stat().st_size, "int8": done.stat().st_size}
-    return {"ms": ms, "quality": quality, "bytes": size}
+    return {"ms": ms, "cores": cores, "quality": quality, "bytes": size}
 
 
 def folder(arguments: argparse.Namespace) -> dict[str, Any]:

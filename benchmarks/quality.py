@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from in_turn import on_one_cache
 from machine import load_result, save_result
 from main_path import STRIPS, command
 from real_data import folder_of_sets
@@ -57,7 +58,9 @@ def main() -> None:
             if arguments.latency:
                 latency = result.setdefault("latency", {})
                 if name not in latency and (run / "detector.onnx").exists():
-                    latency[name] = command(["benchmark", "RUN"], data, run)
+                    latency[name] = on_one_cache(
+                        lambda run=run: command(["benchmark", "RUN"], data, run)
+                    )
             elif arguments.ranks:
                 ranks = result.setdefault("ranks", {}).setdefault(name, {})
                 if str(seed) not in ranks and (run / "choice.json").exists():
@@ -99,8 +102,8 @@ def measure(folder: str, options: list[str], data: Path, run: Path) -> dict[str,
 
 def true_results(run: Path, dataset: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Every candidate's self-made worth beside its results on the test pictures; and what the
-    usual one's results would be without a part: if the surroundings' mean were not subtracted, or
-    the pictures not clipped to the range of good ones."""
+    usual one's results would be without a part: if the surroundings' mean were not subtracted,
+    nothing blurred at last, or the pictures not clipped to the range of good ones."""
     import torch
 
     from ssim_ae.config import ResidualSettings
@@ -137,11 +140,14 @@ def true_results(run: Path, dataset: Path) -> tuple[list[dict[str, Any]], dict[s
     for row in rows:
         weights = {k: row["weights"].get(k, 0.0) for k in ("rarity", "memory", "features")}
         filters = row["weights"].get("band", 0.0)
-        point = Point(filters=filters, smooth=row["smooth"], **weights)
-        residuals.append(Residual(candidate(every, point)))
+        point = Point(filters=filters, **weights)
+        # a run of before knew other blurs
+        blur = {"smooth": row["smooth"], "smooth_share": row.get("smooth_share", 1.0)}
+        residuals.append(Residual(candidate(every, point).model_copy(update=blur)))
     usual = next(i for i, row in enumerate(rows) if row["usual"])
-    plain = residuals[usual].settings.model_copy(update={"surround": None})
-    residuals += [Residual(plain), residuals[usual]]  # the last one sees pictures as they are
+    for absent in ({"surround": None}, {"smooth": None}):
+        residuals.append(Residual(residuals[usual].settings.model_copy(update=absent)))
+    residuals.append(residuals[usual])  # this one sees pictures as they are
     tallies = [PixelCounts() for _ in residuals]
     scores: list[list[float]] = [[] for _ in residuals]
     defective = []
@@ -171,16 +177,19 @@ def true_results(run: Path, dataset: Path) -> tuple[list[dict[str, Any]], dict[s
         }
         for tally, found in zip(tallies, scores, strict=True)
     ]
-    kept_keys = ("weights", "smooth", "chosen", "usual")
+    kept_keys = ("weights", "smooth", "smooth_share", "chosen", "usual")
     candidates = [
         {
-            **{k: row[k] for k in kept_keys},
+            **{k: row[k] for k in kept_keys if k in row},
             "self_made": {k: row[k] for k in ("pixel_auroc", "aupro_30", "image_auroc")},
             "test": found,
         }
-        for row, found in zip(rows, test[:-2], strict=True)
+        for row, found in zip(rows, test[:-3], strict=True)
     ]
-    parts = {"surround": {"without": test[-2], "with": test[usual]}}
+    parts = {
+        name: {"without": without, "with": test[usual]}
+        for name, without in zip(("surround", "smoothed"), test[-3:-1], strict=True)
+    }
     if record.settings.stretch is not None and record.settings.stretch.gain == 1:
         parts["clipped"] = {"without": test[-1], "with": test[usual]}
     return candidates, parts

@@ -42,6 +42,7 @@ TABLES: dict[str, Callable[[], str]] = {
         tables_quality.left_out,
         tables_quality.memory,
         tables_quality.surround,
+        tables_quality.smoothed,
         tables_quality.clipped,
         tables_quality.placed,
         tables_quality.evenness,

@@ -125,7 +125,9 @@ def memory() -> str:
             continue
         others = {k: v for k, v in kept["weights"].items() if k != "memory"}
         (without,) = (
-            c for c in candidates if c["weights"] == others and c["smooth"] == kept["smooth"]
+            c
+            for c in candidates
+            if c["weights"] == others and c["smooth_share"] == kept["smooth_share"]
         )
         rows.append([
             name, *(" / ".join(f"{c['test'][k]:.3f}" for k in QUALITY) for c in (without, kept))
@@ -141,6 +143,11 @@ def surround() -> str:
 def clipped() -> str:
     """The usual weights on pictures as they are and on clipped ones."""
     return _without_and_with("clipped", "pictures clipped")
+
+
+def smoothed() -> str:
+    """The usual weights without the last blur and with a share of it."""
+    return _without_and_with("smoothed", "a third blurred")
 
 
 def placed() -> str:
@@ -184,7 +191,7 @@ def usual(candidates: list[dict[str, Any]]) -> int:
 def described(candidate: dict[str, Any]) -> str:
     """Weights beside the head's 1."""
     weights = candidate["weights"]
-    blur = "" if candidate["smooth"] is None else ", blurred"
+    blur = ", blurred" if candidate["smooth_share"] == 1 else ""
     memory = f", memory {weights['memory']:g}" if "memory" in weights else ""
     return f"filters {weights.get('band', 0):g}, rarity {weights.get('rarity', 0):g}{memory}{blur}"
 

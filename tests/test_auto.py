@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +15,11 @@ import tifffile
 from PIL import Image
 
 from ssim_ae import Detector, evaluate, train
+from ssim_ae.config import ResidualSettings
 from ssim_ae.data.images import coloured
 from ssim_ae.data.synthetic import make_dataset
-from ssim_ae.training.choose import CLEARLY
+from ssim_ae.training import assemble
+from ssim_ae.training.choose import BLUR, CLEARLY
 from ssim_ae.training.loop import Interrupted, Progress
 
 pytestmark = pytest.mark.e2e
@@ -52,6 +55,24 @@ def test_auto_is_the_default_and_records_what_it_chose(auto_run: Path) -> None:
     weights = {t.kind: t.weight for t in record.settings.residual.terms}
     assert weights == chosen[0]["weights"]
     assert all(t.scale != 1 for t in record.settings.residual.terms)
+
+
+def test_the_control_is_treated_as_the_map_is(
+    fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[ResidualSettings, ResidualSettings]] = []
+
+    def write_files(network: Any, settings: Any, residual: Any, control: Any, *rest: Any) -> None:
+        seen.append((residual, control))
+        real(network, settings, residual, control, *rest)
+
+    real = assemble.write_files
+    monkeypatch.setattr(assemble, "write_files", write_files)
+    train(fabric, changes=[*TINY, "steps=2"], output=tmp_path / "run")
+    ((residual, control),) = seen
+    assert (residual.surround, residual.smooth) == (0.4, BLUR)
+    for part in ("surround", "smooth", "smooth_share"):
+        assert getattr(control, part) == getattr(residual, part)
 
 
 def test_thresholds_come_from_pictures_that_chose_nothing(auto_run: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import ablation
+import in_turn
 import inspect_latency
 import preset_choice
 import quality
@@ -82,6 +83,7 @@ def test_tables_are_the_committed_results(file: Path) -> None:
 
 def test_train_step_measures_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train_step, "ROUNDS", 1)
+    monkeypatch.setattr(train_step, "PATIENCE", 0)
     found = train_step.compare(128, 1, 4, 32, ["ours", "plain", "bf16"])
     assert 0 < found["fraction_of_roof"] < 2
     # 0.7234 for d = 100; a latent less saves 2 * 2048 FLOP in two layers, forward and twice back
@@ -89,6 +91,39 @@ def test_train_step_measures_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     for other in ("plain", "bf16"):
         assert found[f"{other}_patches_per_second"] > 0
         assert found[f"speedup_over_{other}"] > 0
+
+
+def test_a_timing_is_taken_anew_when_the_cores_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = iter([False, True, False, True, True, True, True])  # waits, times, times anew; times
+    monkeypatch.setattr(in_turn, "cores_share_a_cache", lambda: next(shared))
+    monkeypatch.setattr(in_turn.time, "sleep", lambda seconds: None)
+    calls: list[str] = []
+    ms, cores = in_turn.in_turn(
+        {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=1
+    )
+    assert calls == ["a", "a", "a", "a", "b", "b"]  # each once unmeasured, once measured
+    assert ms.keys() == {"a", "b"}
+    assert cores == {"timings": 2, "on_one_cache": 2}
+
+
+def test_timings_are_taken_as_they_come_when_the_cores_never_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(in_turn, "cores_share_a_cache", lambda: False)
+    monkeypatch.setattr(in_turn, "PATIENCE", 0)
+    _, cores = in_turn.in_turn({"a": lambda: None}, rounds=2)
+    assert cores == {"timings": 2, "on_one_cache": 0}
+    _, cores = in_turn.in_turn({"a": lambda: None}, rounds=2, one_cache=False)
+    assert cores == {"timings": 2, "on_two_caches": 2}
+
+
+def test_one_thread_shares_a_cache_with_itself() -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        assert in_turn.cores_share_a_cache(repeats=1)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_trainings_at_once_are_separate_processes(
@@ -123,7 +158,8 @@ def test_the_memory_of_a_command_is_its_own() -> None:
 def test_engines_and_the_plain_network_find_the_same(
     run: Path, fabric: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inspect_latency, "REST", 0.0)
+    monkeypatch.setattr(in_turn, "REST", 0.0)
+    monkeypatch.setattr(in_turn, "PATIENCE", 0)
     picture = inspect_latency.first_picture(run, fabric)
     found = inspect_latency.latency(run, picture, 2)
     assert set(found["ms"]) == {
@@ -161,7 +197,7 @@ def test_quality_ranks_what_was_shipped(tmp_path: Path) -> None:
     for key, value in chosen["test"].items():
         assert value == pytest.approx(row["metrics"][key], abs=2e-3)
     (usual,) = (c for c in candidates if c["usual"])
-    assert set(parts) == {"surround", "clipped"}
+    assert set(parts) == {"surround", "smoothed", "clipped"}
     for found in parts.values():
         assert found["with"] == usual["test"] != found["without"]
 

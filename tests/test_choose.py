@@ -96,7 +96,7 @@ def test_the_usual_weights_are_kept_unless_others_are_clearly_better(flat_store,
     usual = candidate(settings, USUAL[kind])
     (row,) = [row for row in table if row["usual"]]
     assert row["weights"] == {t.kind: t.weight for t in usual.terms}
-    assert row["smooth"] == usual.smooth
+    assert (row["smooth"], row["smooth_share"]) == (usual.smooth, usual.smooth_share)
     best = max(row["aupro_30"] for row in table)
     assert (chosen == usual) == (row["aupro_30"] >= best - CLEARLY)
 
@@ -123,7 +123,7 @@ def test_features_are_taken_if_the_usual_weights_find_more_with_them(flat_store,
         weight: next(
             row["aupro_30"]
             for row in table
-            if row["smooth"] is None
+            if row["smooth_share"] == USUAL["object"].blurred
             and row["weights"]
             == {
                 t.kind: t.weight

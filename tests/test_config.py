@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -211,7 +212,8 @@ def test_settings_describe_every_numeric_limit() -> None:
         (["residual.terms=[{kind: head}, {kind: band}]"], "band needs sigma"),
         (["network=reference"], "need network=joint"),
         (["zoo={}"], "the zoo rule belongs to network=reference"),
-        (["residual.smooth=5"], "choose settles residual.smooth"),
+        (["residual.combine=max"], "choose adds up"),
+        (["residual.smooth=null", "residual.smooth_share=0.5"], "smooth_share is of a blur"),
         (["residual.terms.1.offset=3"], "measured on good pictures"),
         (["precision=fp16", "device=cpu"], "in which no CPU trains"),
     ],
@@ -227,12 +229,40 @@ def test_the_zoo_rule_takes_its_own_residual_alone(change: str) -> None:
         load_settings("reference-texture", changes=[f"residual.{change}"])
 
 
+@pytest.mark.parametrize("preset", ["texture", "auto"])
+def test_a_blur_that_names_no_share_is_one_of_the_whole_map(preset: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"preset: {preset}\nchoose: false\nresidual: {{smooth: 2}}\n")
+    assert load_settings(file=file)[0].residual.smooth_share == 1
+    changes = ["choose=false", "residual.smooth=2"]
+    assert load_settings(preset, changes=changes)[0].residual.smooth_share == 1
+    both = load_settings(preset, changes=[*changes, "residual.smooth_share=0.5"])[0].residual
+    assert (both.smooth, both.smooth_share) == (2, 0.5)
+    assert load_settings(preset)[0].residual.smooth_share < 1
+
+
+def test_what_a_run_wrote_before_there_were_shares_is_read(tmp_path: Path) -> None:
+    settings, _ = load_settings("auto")
+    save_settings(settings, tmp_path / "config.yaml", "0")
+    text = (tmp_path / "config.yaml").read_text()
+    assert load_settings(file=tmp_path / "config.yaml") == (settings, [])
+    old = re.sub(r"(?m)^  smooth: .*$", "  smooth: null", text)
+    old = re.sub(r"(?m)^  smooth_share: .*\n", "", old)
+    (tmp_path / "config.yaml").write_text(old)
+    read, notes = load_settings(file=tmp_path / "config.yaml")
+    assert (read.residual.smooth, read.residual.smooth_share) == (None, 1)
+    assert len(notes) == 1
+    assert notes[0].startswith("residual.smooth and its share: of no effect")
+
+
 def test_weights_that_are_chosen_anyway_are_told() -> None:
-    _, notes = load_settings("auto", changes=["residual.terms.1.weight=9"])
+    changes = ["residual.terms.1.weight=9", "residual.smooth=5"]
+    _, notes = load_settings("auto", changes=changes)
     assert notes == [
-        "residual.terms.1.weight: of no effect, as choose weighs the maps; set choose=false"
+        f"{what}: of no effect, as choose weighs and blurs the maps; set choose=false"
+        for what in ("residual.terms.1.weight", "residual.smooth and its share")
     ]
-    assert load_settings("auto", changes=["residual.terms.1.weight=9", "choose=false"])[1] == []
+    assert load_settings("auto", changes=[*changes, "choose=false"])[1] == []
 
 
 def test_kinds_that_halve_the_picture_need_a_stride_on_their_grid() -> None:

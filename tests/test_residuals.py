@@ -175,6 +175,28 @@ def test_nothing_beyond_reach_is_seen(terms: list[dict[str, object]]) -> None:
     assert torch.equal(first[:, 64 + module.reach :], second[:, 64 + module.reach :])
 
 
+def test_a_share_of_the_map_is_blurred() -> None:
+    x, y = pictures(1)
+    zeros = torch.zeros(2, *x.shape[2:])
+
+    def anomaly_map(**change: float) -> np.ndarray:
+        settings = {"terms": [{"kind": "l1"}], **change}
+        module = Residual(ResidualSettings.model_validate(settings))
+        return module(x, Findings(y, zeros, zeros)).numpy()
+
+    sharp = anomaly_map()
+    blurred = np.stack(
+        [
+            ndimage.gaussian_filter(m, 3, mode="nearest", truncate=3.5)
+            for m in sharp.astype(np.float64)
+        ]
+    )
+    for share in (1.0, 0.33):
+        found = anomaly_map(smooth=3, smooth_share=share)
+        np.testing.assert_allclose(found, (1 - share) * sharp + share * blurred, atol=1e-6)
+    np.testing.assert_array_equal(anomaly_map(smooth=3), anomaly_map(smooth=3, smooth_share=1))
+
+
 def test_a_bounded_term_counts_as_it_is_then_less_and_never_more_than_its_bound() -> None:
     values = torch.linspace(-3, 200, 5001)
     found = bounded(values, 3.0)

@@ -53,6 +53,9 @@ class ResidualSettings(_Section):
     terms: list[ResidualTerm] = Field(min_length=1)
     combine: Literal["sum", "max"] = "sum"
     smooth: float | None = Field(None, gt=0, le=18, description="Gaussian blur at last, pixels")
+    smooth_share: float = Field(
+        1.0, gt=0, le=1, description="share of the blurred map; the rest of it stays sharp"
+    )
     bound: float | None = Field(
         None, gt=1, description="what a term counts at most, in units of its scale"
     )

@@ -5,6 +5,7 @@ Files in the zoo's own key names load too (see zoo_config). Everything wrong is 
 
 from __future__ import annotations
 
+import copy
 import difflib
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +29,8 @@ from ssim_ae.errors import SettingsError
 from ssim_ae.files import write_atomically
 
 HEADER = "# ssim-ae "  # of the files written here; the version follows
+BLUR = ("smooth", "smooth_share")
+WHOLE = 1.0  # share of a blur that names none
 PRESETS = (
     "auto",
     "features",
@@ -64,7 +67,8 @@ def load_settings(
     """
     notes: list[str] = []
     problems: list[str] = []
-    weights: list[str] = []
+    chosen_anyway: list[str] = []
+    changed: set[str] = set()
     values: dict[str, Any] = {}
     if file is not None:
         values = _read_yaml(Path(file))
@@ -79,21 +83,28 @@ def load_settings(
             notes.insert(0, f"{file}: read as the zoo's settings, on preset {base['preset']}")
             values = _merge(base, known)
         else:
-            values = _merge(preset(preset_name or str(values.get("preset", "auto"))), values)
+            base = preset(preset_name or str(values.get("preset", "auto")))
+            values = _merge(base, _whole_blur(values))
     else:
-        values = preset(preset_name or "auto")
+        base = preset(preset_name or "auto")
+        values = copy.deepcopy(base)
     for key, value in _pairs(changes, problems):
         if key == "preset":  # here it would change the name alone
             problems.append(f"preset is no single setting: choose it with --preset {value}")
         _assign(values, key, value, problems)
+        changed.add(key)
         if key.startswith("residual.terms.") and key.endswith(".weight"):
-            weights.append(key)
+            chosen_anyway.append(key)
+    if "residual.smooth" in changed and "residual.smooth_share" not in changed:
+        _assign(values, "residual.smooth_share", WHOLE, problems)
     try:
         settings = Settings.model_validate(values)
         problems += _contradictions(settings)
         if settings.choose:
-            lost = "of no effect, as choose weighs the maps; set choose=false"
-            notes += [f"{key}: {lost}" for key in weights]
+            if any(getattr(settings.residual, k) != base["residual"][k] for k in BLUR):
+                chosen_anyway.append("residual.smooth and its share")
+            lost = "of no effect, as choose weighs and blurs the maps; set choose=false"
+            notes += [f"{key}: {lost}" for key in chosen_anyway]
     except ValidationError as error:
         problems += [_explain(e) for e in error.errors()]
     if problems:
@@ -112,8 +123,10 @@ def _contradictions(settings: Settings) -> list[str]:
             "the zoo rule takes residual.combine=max and nothing more: leave weight, smooth, bound "
             "and surround out, or zoo=none"
         )
-    if settings.choose and (residual.smooth or residual.combine != "sum"):
-        found.append("choose settles residual.smooth and adds up: leave both out, or choose=false")
+    if settings.choose and residual.combine != "sum":
+        found.append("choose adds up: leave residual.combine out, or choose=false")
+    if residual.smooth is None and residual.smooth_share != 1:
+        found.append("residual.smooth_share is of a blur: set residual.smooth, or a share of 1")
     if settings.network == "joint" and any(t.offset or t.scale != 1 for t in residual.terms):
         found.append("offset and scale of residual.terms are measured on good pictures: leave out")
     if settings.precision == "fp16" and settings.device == "cpu":
@@ -160,6 +173,14 @@ def _without(value: Any) -> Any:
     if isinstance(value, list):
         return [_without(v) for v in value]
     return None if isinstance(value, str) and value.lower() == "none" else value
+
+
+def _whole_blur(values: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a file; a blur that names no share is one of the whole map, as it always was."""
+    residual = values.get("residual")
+    if not isinstance(residual, Mapping) or "smooth" not in residual or BLUR[1] in residual:
+        return values
+    return {**values, "residual": {**residual, BLUR[1]: WHOLE}}
 
 
 def _merge(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:

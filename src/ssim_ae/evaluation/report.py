@@ -105,16 +105,16 @@ def _choice(detector: Detector) -> dict[str, Any] | None:
     """How training weighed the maps, best candidate first; None where nothing was chosen, or the
     file beside the detector is another one's."""
     residual = detector.record.settings.residual
-    taken = {term.kind: term.weight for term in residual.terms}, residual.smooth
+    taken = {term.kind: term.weight for term in residual.terms}, _blur(residual.model_dump())
     try:
         choice = json.loads((detector.file.parent / "choice.json").read_text())
-        if taken not in [(r["weights"], r["smooth"]) for r in choice["candidates"] if r["chosen"]]:
+        if taken not in [(r["weights"], _blur(r)) for r in choice["candidates"] if r["chosen"]]:
             return None
         terms = [term["kind"] for term in choice["residual"]["terms"]]
         rows = [
             {
                 "weights": [f"{row['weights'].get(term, 0):g}" for term in terms],
-                "blur": number(row["smooth"]),
+                "blur": _blur(row),
                 "figures": [number(row[k]) for k in ("aupro_30", "pixel_auroc", "image_auroc")],
                 "chosen": row["chosen"],
             }
@@ -131,6 +131,14 @@ def _choice(detector: Detector) -> dict[str, Any] | None:
         TypeError,
     ):  # not made by this version's train: nothing to show
         return None
+
+
+def _blur(row: dict[str, Any]) -> str:
+    """Sigma and share of a candidate's last blur."""
+    if row["smooth"] is None:
+        return "-"
+    share = row.get("smooth_share", 1.0)  # older runs know no other
+    return f"{row['smooth']:g} px" + ("" if share == 1 else f", {share:.0%}")
 
 
 def number(value: float | None) -> str:

@@ -64,7 +64,11 @@ class Residual(nn.Module):
         total = combine(maps, self.settings)
         if self.surround is not None:
             total = total - self.share * surroundings(total, self.surround)
-        return total if self.smooth is None else blur_framed(total[:, None], self.smooth)[:, 0]
+        if self.smooth is None:
+            return total
+        blurred = blur_framed(total[:, None], self.smooth)[:, 0]
+        share = self.settings.smooth_share
+        return blurred if share == 1 else (1 - share) * total + share * blurred
 
 
 def surroundings(anomaly_map: Tensor, taps: Tensor) -> Tensor:

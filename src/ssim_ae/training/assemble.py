@@ -75,8 +75,6 @@ def write_run(
         inspector = Inspector(whole, Residual(residual)).eval()
         residual = control = zoo_scales(inspector, residual, settings.zoo, store)
     if settings.network == "joint":
-        alike = CONTROL.model_copy(update={"surround": residual.surround})
-        control = normalised(MedianGrey(), alike, held_out)
         residual = normalised(whole, residual, held_out)
         if settings.choose:
             all_terms = residual.model_dump()
@@ -86,6 +84,8 @@ def write_run(
             choice = {**shown, "residual": all_terms, "candidates": table}
             body = json.dumps(choice, indent=1, allow_nan=False) + "\n"
             write_atomically(run / "choice.json", body.encode())
+        alike = {k: getattr(residual, k) for k in ("surround", "smooth", "smooth_share")}
+        control = normalised(MedianGrey(), CONTROL.model_copy(update=alike), held_out)
         # what was not chosen: the run is that of a network without it
         if joint and not residual.has("memory"):
             joint.memory = None

@@ -33,22 +33,26 @@ PICTURES = 64  # half of them get defects
 MASKS = 256
 SIDE = 512  # largest crop that is looked at, pixels
 TAIL = 0.001  # share of good pixels beyond one unit of a map
+BLUR = 3.0  # sigma of the last blur, pixels
+# share of the blurred map: what is wide gains on a speck as high, which keeps most of its height
+BLURRED = 0.33
 CLEARLY = 0.15  # of AU-PRO: less says nothing, see docs/quality.md
 
 
 class Point(NamedTuple):
     """Weights beside the head's 1: of each of the two filters, the colour's rarity, the encoder's
-    memory and ImageNet's features; and the last blur, sigma in pixels."""
+    memory and ImageNet's features; and the share of the last blur."""
 
     filters: float
     rarity: float
     memory: float
-    smooth: float | None = None
+    blurred: float = BLURRED
     features: float = 0.0
 
 
 GRID = [
-    Point(*point) for point in product((0.0, 0.25, 0.5, 1.0), (0.0, 0.25), (0.0, 1.0), (None, 2.0))
+    Point(*point)
+    for point in product((0.0, 0.25, 0.5, 1.0), (0.0, 0.25), (0.0, 1.0), (BLURRED, 1.0))
 ]
 # taken unless generated defects speak clearly for another: on textures the filters weigh more, and
 # a memory says little of what never repeats exactly
@@ -153,6 +157,7 @@ def tried(
     return {
         "weights": {str(t.kind): t.weight for t in settings.terms},
         "smooth": settings.smooth,
+        "smooth_share": settings.smooth_share,
         "pixel_auroc": tally.auroc(),
         "aupro_30": tally.aupro(0.3),
         "image_auroc": auroc(*per_score(np.array(scores), defective)),
@@ -165,13 +170,14 @@ def candidate(settings: ResidualSettings, point: Point) -> ResidualSettings:
     terms = [
         t.model_copy(update={"weight": weights[t.kind]}) for t in settings.terms if weights[t.kind]
     ]
-    return settings.model_copy(update={"terms": terms, "smooth": point.smooth})
+    blur = {"smooth": BLUR, "smooth_share": point.blurred}
+    return settings.model_copy(update={"terms": terms, **blur})
 
 
 def distance(point: Point, usual: Point) -> float:
-    """Between weights; a blur counts like half a weight."""
+    """Between weights; another blur counts like half a weight."""
     weights = abs(point.filters - usual.filters) + abs(point.rarity - usual.rarity)
-    return weights + abs(point.memory - usual.memory) + 0.5 * (point.smooth != usual.smooth)
+    return weights + abs(point.memory - usual.memory) + 0.5 * (point.blurred != usual.blurred)
 
 
 @torch.inference_mode()
