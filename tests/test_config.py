@@ -241,6 +241,12 @@ def test_a_blur_that_names_no_share_is_one_of_the_whole_map(preset: str, tmp_pat
     assert load_settings(preset)[0].residual.smooth_share < 1
 
 
+def test_what_chooses_on_a_preset_without_a_blur_is_read() -> None:
+    terms = "[{kind: head}, {kind: gradient, sigma: 3}, {kind: band, sigma: 2}, {kind: rarity}]"
+    changes = ["network=joint", "choose=true", f"residual.terms={terms}"]
+    assert load_settings("autoencoder", changes=changes)[1] == []
+
+
 def test_what_a_run_wrote_before_there_were_shares_is_read(tmp_path: Path) -> None:
     settings, _ = load_settings("auto")
     save_settings(settings, tmp_path / "config.yaml", "0")

@@ -101,7 +101,8 @@ def load_settings(
         settings = Settings.model_validate(values)
         problems += _contradictions(settings)
         if settings.choose:
-            if any(getattr(settings.residual, k) != base["residual"][k] for k in BLUR):
+            given = ResidualSettings.model_validate(base["residual"])
+            if any(getattr(settings.residual, k) != getattr(given, k) for k in BLUR):
                 chosen_anyway.append("residual.smooth and its share")
             lost = "of no effect, as choose weighs and blurs the maps; set choose=false"
             notes += [f"{key}: {lost}" for key in chosen_anyway]
