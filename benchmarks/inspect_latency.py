@@ -7,8 +7,9 @@ RUN is a trained run of the preset `autoencoder` (256x256 pictures, stride 32), 
 with test pictures. All engines run in turn, medians of seven rounds, on cores that share a cache
 where they do so now and then (in_turn.py). Writes and prints one object: latency and throughput
 of a picture and of a strip for torch eager (also with the network of plain.py), ONNX Runtime and
-OpenVINO; how far their maps differ; what of the time is not the network's; a table of
-strides and of blend=features; int8; a folder of 1,000 pictures against the engine alone.
+OpenVINO, in bf16 too where it computes that; how far their maps differ; what of the time is not
+the network's; a table of strides and of blend=features; of precisions; a folder of 1,000 pictures
+against the engine alone.
 """
 
 from __future__ import annotations
@@ -36,10 +37,12 @@ from ssim_ae.model.build import inspector_of
 from ssim_ae.model.network import Autoencoder
 from ssim_ae.model.weights import load_weights
 from ssim_ae.runtime.detector import Detector
+from ssim_ae.runtime.engines import why_not
 from ssim_ae.runtime.record import Record, read_record, write_detector
 
 RESULT = Path(__file__).parent / "results" / "inspect_latency.json"
 ENGINES = ("onnxruntime", "openvino")
+BF16 = "openvino:bf16"
 BATCH = 4  # pictures, for throughput
 QUALITY = ("pixel_auroc", "aupro_30", "image_auroc")
 CHOICES = [
@@ -89,6 +92,11 @@ def strip(arguments: argparse.Namespace) -> dict[str, Any]:
     return latency(arguments.run, preparation.read(arguments.strip)[0], 1)
 
 
+def bf16() -> list[str]:
+    """OpenVINO's engine in bf16, where it runs."""
+    return [] if why_not(BF16) else [BF16]
+
+
 def network_of(run: Path, record: Record) -> Autoencoder:
     s = record.settings
     network = Autoencoder(s.tile, s.channels, s.latent, s.first_layer_channels).eval()
@@ -128,14 +136,16 @@ def latency(run: Path, picture: np.ndarray, batch: int, two_caches: bool = False
         "torch_eager": torch_call(eager),
         "torch_channels_last": torch_call(last),
     }
-    for name in ENGINES:
+    for name in (*ENGINES, *bf16()):
         engine = Detector.load(run, name).engine
         calls[name] = lambda batch, engine=engine: engine.run(batch)[0]
     single = {name: (lambda c=call: c(one)) for name, call in calls.items()}
     ms, cores = in_turn(single)
-    batch_ms = ms
+    batch_ms, batch_cores = ms, cores
     if batch > 1:
-        batch_ms, _ = in_turn({n: (lambda c=call: c(several)) for n, call in calls.items()}, 5)
+        batch_ms, batch_cores = in_turn(
+            {n: (lambda c=call: c(several)) for n, call in calls.items()}, 5
+        )
     apart = in_turn(single, one_cache=False) if two_caches else None
     expected = calls["torch_eager"](one)
     difference = {n: float(np.abs(c(one) - expected).max()) for n, c in calls.items()}
@@ -152,6 +162,7 @@ def latency(run: Path, picture: np.ndarray, batch: int, two_caches: bool = False
             for yardstick in ("torch_plain", "torch_eager")
         },
         "pictures_per_second": {n: round(1e3 * batch / t, 1) for n, t in batch_ms.items()},
+        "cores_in_batches": batch_cores,
         "largest_difference_of_the_map": difference,
     }
 
@@ -209,8 +220,8 @@ def choices(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def int8(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Post-training static quantization, calibrated on held-out good pictures."""
+def precisions(arguments: argparse.Namespace) -> dict[str, Any]:
+    """float32; bf16; post-training static quantization, calibrated on held-out good pictures."""
     run, dataset = arguments.run, arguments.dataset
     from onnxruntime.quantization import (
         CalibrationDataReader,
@@ -251,15 +262,18 @@ def int8(arguments: argparse.Namespace) -> dict[str, Any]:
             for name, source in (("float32", run), ("int8", folder)):
                 loaded = Detector.load(source, engine)
                 calls[f"{engine} {name}"] = lambda d=loaded: d.measure(picture)
+        ways: list[tuple[str, Path, str | None]] = [("float32", run, None), ("int8", folder, None)]
+        for engine in bf16():
+            loaded = Detector.load(run, engine)
+            calls["openvino bf16"] = lambda d=loaded: d.measure(picture)
+            ways.append(("bf16", run, engine))
         ms, cores = in_turn(calls)
-        quality = {
-            name: {k: round(m[k], 4) for k in QUALITY}
-            for name, m in (
-                ("float32", evaluate(run, dataset, Path(scratch) / "f").metrics),
-                ("int8", evaluate(folder, dataset, Path(scratch) / "i").metrics),
-            )
-        }
+        quality = {}
+        for name, source, engine in ways:
+            found = evaluate(source, dataset, Path(scratch) / "evaluation", engine=engine).metrics
+            quality[name] = {k: round(found[k], 4) for k in QUALITY}
         size = {"float32": plain.stat().st_size, "int8": done.stat().st_size}
+        size |= {"bf16": size["float32"]} if bf16() else {}
     return {"ms": ms, "cores": cores, "quality": quality, "bytes": size}
 
 
@@ -288,7 +302,7 @@ def folder(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], Any]] = {
-    f.__name__: f for f in (picture, graph, choices, folder, int8, strip)
+    f.__name__: f for f in (picture, graph, choices, folder, precisions, strip)
 }
 
 

@@ -60,7 +60,7 @@ TABLES: dict[str, Callable[[], str]] = {
         tables_speed.latency,
         tables_speed.latency_avx2,
         tables_speed.choices,
-        tables_speed.int8,
+        tables_speed.precisions,
         tables_speed.start_and_memory,
         tables_speed.export_time,
     )

@@ -12,6 +12,7 @@ WAYS = {
     "torch_channels_last": "torch eager, channels last",
     "onnxruntime": "ONNX Runtime",
     "openvino": "OpenVINO",
+    "openvino:bf16": "OpenVINO in bf16",
 }
 
 REFERENCE_STEPS = 15_600  # 200 epochs of 10,000 patches in batches of 128
@@ -104,6 +105,8 @@ def latency() -> str:
     picture, strip = r["picture"], r["strip"]
     rows = []
     for key, name in WAYS.items():
+        if key not in picture["ms"]:
+            continue
         cells = [
             f"{p['ms'][key]} ms ({p['times_faster_than_torch_plain'][key]}x)"
             for p in (picture, strip)
@@ -125,6 +128,7 @@ def latency_avx2() -> str:
     rows = [
         [name, f"{picture['ms'][key]} ms", f"{picture['times_faster_than_torch_plain'][key]}x"]
         for key, name in WAYS.items()
+        if key in picture["ms"]
     ]
     size = f"{picture['size'][1]}x{picture['size'][0]}"
     return markdown(["engine", size, "times faster than written plainly"], rows)
@@ -147,17 +151,20 @@ def choices() -> str:
     return markdown(head, rows)
 
 
-def int8() -> str:
+def precisions() -> str:
     """One row for each precision: time on both engines, quality, size."""
-    r = result("inspect_latency")["int8"]
+    r = result("inspect_latency")["precisions"]
     rows = [
         [
             precision,
-            *(f"{r['ms'][f'{e} {precision}']} ms" for e in ("onnxruntime", "openvino")),
+            *(
+                f"{r['ms'][way]} ms" if (way := f"{e} {precision}") in r["ms"] else "-"
+                for e in ("onnxruntime", "openvino")
+            ),
             *(f"{r['quality'][precision][k]:.3f}" for k in QUALITY),
             f"{r['bytes'][precision] / 2**20:.1f} MiB",
         ]
-        for precision in ("float32", "int8")
+        for precision in r["quality"]
     ]
     head = [
         "precision", "ONNX Runtime", "OpenVINO", "pixel AUROC", "AU-PRO", "image AUROC", "file",

@@ -13,25 +13,26 @@ import pytest
 from PIL import Image
 
 from ssim_ae import Detector, train
+from ssim_ae.config import ResidualTerm
 from ssim_ae.data.images import read_picture
 from ssim_ae.deploy import openvino as ir
 from ssim_ae.deploy.export import check, export
 from ssim_ae.deploy.int8 import network_nodes
 from ssim_ae.deploy.mindspore_checkpoint import read_checkpoint
-from ssim_ae.deploy.parity import ParityError
+from ssim_ae.deploy.parity import BOUNDS, ParityError, precision_of
 from ssim_ae.deploy.sample import read_sample, size_to_fix
 from ssim_ae.errors import DetectorError, InputError, PictureError, SsimAeError
 from ssim_ae.model.weights import WEIGHTS
 from ssim_ae.runtime.benchmark import benchmark
 from ssim_ae.runtime.constants import read_constants
-from ssim_ae.runtime.engines import ENGINES, why_not
-from ssim_ae.runtime.openvino_engine import OpenVino
+from ssim_ae.runtime.engines import ENGINES, start_engine, why_not
+from ssim_ae.runtime.openvino_engine import BF16, OpenVino
 from ssim_ae.runtime.record import Thresholds, constants_of, write_detector
 from ssim_ae.training.calibrate import calibrate
 from ssim_ae.training.from_checkpoint import run_from_checkpoint
 from tests.conftest import TINY
 
-pytest.importorskip("openvino")
+openvino = pytest.importorskip("openvino")
 
 
 @pytest.fixture
@@ -268,6 +269,40 @@ def test_engines_that_cannot_run_here_say_why(own: Path) -> None:
     export(own, "openvino")
     with pytest.raises(InputError, match=r"onnxruntime takes no \.xml file, but \.onnx"):
         Detector.load(own / "exports" / "detector.xml", "onnxruntime")
+
+
+@pytest.mark.skipif(why_not(BF16) is not None, reason="no bf16 on this processor")
+def test_bf16_is_near_float32_and_held_to_its_own_bounds(own: Path) -> None:
+    made = export(own, "openvino").files[0]
+    for file in (own / "detector.onnx", made):  # both hold float32
+        found = check(own, file, BF16)
+        assert found.precision == "bf16"
+        assert found.parity is not None
+        assert found.parity.map > BOUNDS["float32"].map  # it does compute in bf16
+        assert found.parity.failures(BOUNDS["bf16"]) == []
+    assert Detector.load(made, BF16).engine.name == BF16
+    small = export(own, "openvino", precision="int8").files[0]
+    assert precision_of(Detector.load(small, BF16)) == "int8"
+
+
+def test_a_processor_without_bf16_is_told(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino.Core, "get_property", lambda *_: ["FP32", "INT8"])
+    assert why_not("openvino") is None
+    with pytest.raises(InputError, match=r"bf16 is not to be had: .* use openvino, in float32"):
+        Detector.load(own, BF16)
+
+
+def test_a_memory_is_not_compared_in_bf16(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino.Core, "get_property", lambda *_: ["BF16"])
+    record = Detector.load(own).record
+    terms = [*record.settings.residual.terms, ResidualTerm(kind="memory")]
+    residual = record.settings.residual.model_copy(update={"terms": terms})
+    settings = record.settings.model_copy(update={"residual": residual})
+    file = own / "detector.onnx"
+    with pytest.raises(InputError, match=r"memory cannot be compared in bf16: use openvino"):
+        start_engine(
+            BF16, file, file.read_bytes(), record.model_copy(update={"settings": settings})
+        )
 
 
 def test_zoo_checkpoints_both_ways(own: Path, fabric: Path, picture: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ssim_ae.deploy.parity import BOUNDS, Parity, ParityError, parity
+from ssim_ae.deploy.parity import BOUNDS, Parity, ParityError, parity, precision_of
 from ssim_ae.deploy.sample import read_good, read_sample, size_to_fix
 from ssim_ae.errors import InputError
 from ssim_ae.files import require_writable, write_atomically
@@ -128,7 +128,7 @@ def check(
         raise ParityError(f"{file}: has other thresholds than {run}: export it again")
     sample = read_sample(detector, pictures, getattr(other.engine, "size", None))
     found = parity(detector, other, sample)
-    precision = other.record.precision
+    precision = precision_of(other)
     failures = found.failures(BOUNDS[precision])
     if failures:
         raise ParityError(f"{file}: differs from {run}: {'; '.join(failures)}")

@@ -15,6 +15,7 @@ import numpy as np
 from ssim_ae.data.images import Pixels
 from ssim_ae.errors import SsimAeError
 from ssim_ae.runtime.detector import Detector
+from ssim_ae.runtime.openvino_engine import BF16
 
 BATCH = 3  # pictures of one size are also run together: a batch must change nothing
 
@@ -39,8 +40,15 @@ class Bounds:
 BOUNDS = {
     "float32": Bounds(map=2e-4, score=1e-4, mask=1e-5, verdict=1e-4),
     "fp16": Bounds(map=0.05, score=0.02, mask=1e-3, verdict=0.01),
+    "bf16": Bounds(map=0.5, score=0.2, mask=4e-3, verdict=0.03),
     "int8": Bounds(map=2.0, score=0.5, mask=0.02, verdict=0.1),
 }
+
+
+def precision_of(detector: Detector) -> str:
+    """The row of BOUNDS for a detector: its file's, or its engine's where that is coarser."""
+    precision = detector.record.precision
+    return "bf16" if detector.engine.name == BF16 and precision != "int8" else precision
 
 
 @dataclass(frozen=True)

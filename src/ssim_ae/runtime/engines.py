@@ -23,6 +23,7 @@ ENGINES = {
     "onnxruntime:openvino": "on Intel devices: pip install onnxruntime-openvino instead",
     "onnxruntime:coreml": "on Apple devices; part of onnxruntime for macOS",
     "openvino": "on the CPU: pip install 'ssim-ae[openvino]'",
+    "openvino:bf16": "in bf16, on CPUs that compute it: pip install 'ssim-ae[openvino]'",
     "torch": "on the GPU or CPU, from a run's weights: pip install 'ssim-ae[train]'",
     "mindspore": "of an exported .mindir: pip install 'ssim-ae[mindspore]'",
 }
@@ -60,8 +61,9 @@ def start_engine(
     name = name or of_file
     if name not in ENGINES:
         raise InputError(f"engine {name!r} is unknown: known are {', '.join(ENGINES)}")
-    if name != of_file and (of_file != "onnxruntime" or name == "mindspore"):
-        takes = ", ".join(s for s, e in OF_SUFFIX.items() if e == name) or ".onnx"
+    library = name.partition(":")[0]
+    if library != of_file and (of_file != "onnxruntime" or name == "mindspore"):
+        takes = ", ".join(s for s, e in OF_SUFFIX.items() if e == library) or ".onnx"
         raise InputError(
             f"{file}: engine {name} takes no {file.suffix} file, but {takes}: leave --engine out, "
             "or `ssim-ae export` the run for it"
@@ -69,10 +71,15 @@ def start_engine(
     reason = why_not(name)
     if reason is not None:
         raise InputError(f"engine {name} is not to be had: {reason}")
-    if name == "openvino":
+    if name == "openvino:bf16":
+        for kind in ("memory", "features"):  # |a|^2 - 2ab + |b|^2 leaves nothing of 8 bits
+            if record.settings.residual.has(kind):
+                raise InputError(f"{file}: its {kind} cannot be compared in bf16: use openvino")
+    if library == "openvino":
         from ssim_ae.runtime.openvino_engine import OpenVino
 
-        return OpenVino(graph, file.with_suffix(".bin") if of_file == name else None, threads)
+        weights = file.with_suffix(".bin") if of_file == library else None
+        return OpenVino(graph, weights, threads, name)
     if name == "torch":
         from ssim_ae.runtime.torch_engine import Torch
 
@@ -99,6 +106,13 @@ def why_not(name: str) -> str | None:
         try:
             return missing_provider(name)
         except (ImportError, OSError) as error:
+            return f"{package} does not load ({str(error).splitlines()[0]}): install it again"
+    if name == "openvino:bf16":
+        from ssim_ae.runtime.openvino_engine import no_bf16
+
+        try:
+            return no_bf16()
+        except (ImportError, OSError, RuntimeError) as error:
             return f"{package} does not load ({str(error).splitlines()[0]}): install it again"
     if package == "torch" and find_spec("safetensors") is None:
         return f"safetensors is not installed; {ENGINES[name]}"

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: the ONNX file itself, or an exported IR."""
+"""OpenVINO on the CPU: the ONNX file itself, or an exported IR; in float32, or bf16 on request."""
 
 from __future__ import annotations
 
@@ -12,23 +12,40 @@ from numpy.typing import NDArray
 from ssim_ae.data.images import Map, Pixels
 from ssim_ae.errors import DetectorError, SsimAeError
 
+BF16 = "openvino:bf16"
+
+
+def no_bf16() -> str | None:
+    """Why OpenVINO computes no bf16 here, in one line; None where it does."""
+    import openvino as ov
+
+    if "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        return None
+    return "OpenVINO computes no bf16 on this processor: use openvino, in float32"
+
 
 class OpenVino:
-    """``graph``: bytes of an ONNX file, or of an IR's .xml with ``weights``, its .bin."""
+    """``graph``: bytes of an ONNX file, or of an IR's .xml with ``weights``, its .bin.
 
-    name = "openvino"
+    ``name``: `openvino` computes in float32, `openvino:bf16` in bf16 where ``no_bf16`` is None.
+    """
 
     def __init__(
-        self, graph: bytes, weights: Path | None = None, threads: int | None = None
+        self,
+        graph: bytes,
+        weights: Path | None = None,
+        threads: int | None = None,
+        name: str = "openvino",
     ) -> None:
         import openvino as ov
 
+        self.name = name
         self._turn = threading.Lock()  # all threads share one request and its output memory
         core = ov.Core()
-        # f32: CPUs with bf16 units would otherwise give other maps than those calibrated on
+        # f32: CPUs with bf16 units would otherwise give, unasked, other maps than calibrated on
         options: dict[str, object] = {
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": "bf16" if name == BF16 else "f32",
         }
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads
