@@ -37,6 +37,7 @@ TABLES: dict[str, Callable[[], str]] = {
     for f in (
         tables_quality.main_path,
         tables_quality.quality,
+        tables_quality.quality_in_280_steps,
         tables_quality.detector_latency,
         tables_quality.ranks,
         tables_quality.left_out,

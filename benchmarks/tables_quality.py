@@ -31,16 +31,26 @@ def main_path() -> str:
 
 def quality() -> str:
     """Two rows for each set: mean and spread over the seeds, by how the network was computed."""
+    return quality_of({"bf16": "runs", "float32": "runs_float32"})
+
+
+def quality_in_280_steps() -> str:
+    """The same of short trainings."""
+    return quality_of({"280 steps, bf16": "runs_280_steps"})
+
+
+def quality_of(parts: dict[str, str]) -> str:
+    """A row for each set and part of quality.json, by what the part is called."""
     rows = []
     for name in result("quality")["runs"]:
-        for precision, part in (("bf16", "runs"), ("float32", "runs_float32")):
+        for label, part in parts.items():
             runs = result("quality")[part][name].values()
             metrics = [run["metrics"] for run in runs]
             control = [m["baselines"]["no_model"] for m in metrics]
             at = [m["at_threshold"] for m in metrics]
             brightness = metrics[0]["baselines"]["brightness_image_auroc"]
             rows.append([
-                f"{name}, {precision}, {len(runs)} seeds",
+                f"{name}, {label}, {len(runs)} seeds",
                 f"{mean(r['seconds']['training'] for r in runs):.0f} s",
                 *(spread(m[k] for m in metrics) for k in QUALITY),
                 *(spread(a[k] for a in at) for k in ("recall", "false_reject_rate")),
