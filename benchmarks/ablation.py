@@ -174,8 +174,9 @@ def measure(name: str, variant: Variant, steps: int, data: Path, work: Path) -> 
 def replaced(variant: Variant) -> Iterator[None]:
     """The package with what the variant changes beyond settings."""
     kept = training.new_network, objective._more_structured, training.collapse, loop.loss_of
-    training.collapse = lambda report: None  # a variant that collapses is shown as it is
-    training.new_network = variant.network or kept[0]
+    training.collapse = lambda *_: None  # a variant that collapses is shown as it is
+    if variant.network:
+        training.new_network = lambda settings, *_: variant.network(settings)
     if not variant.structured:
         objective._more_structured = lambda pairs: pairs.chunk(2)[0]
     if not variant.denoising:

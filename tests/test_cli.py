@@ -20,6 +20,7 @@ from PIL import Image
 from ssim_ae import Detector
 from ssim_ae.data.synthetic import make_dataset
 from ssim_ae.evaluation import evaluate as evaluation
+from ssim_ae.runtime.record import write_detector
 from tests.conftest import TINY
 
 pytestmark = pytest.mark.e2e
@@ -525,12 +526,55 @@ def test_commands_do_without_a_terminal(run: Path, fabric: Path, tmp_path: Path)
     assert "pixel" in done.stdout
 
 
+def test_pictures_of_another_scale_are_told(run: Path, fabric: Path, tmp_path: Path) -> None:
+    record = Detector.load(run).record
+    changed = record.model_copy(
+        update={"settings": record.settings.model_copy(update={"resize": 160})}
+    )
+    own = tmp_path / "run"
+    write_detector((run / "detector.onnx").read_bytes(), changed, own / "detector.onnx")
+    assert record.calibration.reduced == [1, 1]
+    assert "another scale" not in ssim_ae("inspect", own, fabric / "test" / "good").stderr
+    for side in (160, 320, 480):
+        Image.fromarray(np.zeros((side, 2 * side), np.uint8)).save(tmp_path / f"{side}.png")
+    told = ssim_ae("inspect", own, *sorted(tmp_path.glob("*.png"))).stderr
+    assert told.count("another scale than the detector knows") == 1  # of the first one
+    assert "320.png: 640x320 is reduced 2 times to working size, the pictures" in told
+    twice = tmp_path / "twice"
+    shutil.copytree(fabric, twice)
+    for file in (*twice.glob("test/*/*.png"), *twice.glob("ground_truth/*/*.png")):
+        with Image.open(file) as picture:
+            picture.resize((2 * picture.width, 2 * picture.height), 0).save(file)
+    (note,) = (
+        n for n in json.loads(ssim_ae("evaluate", own, twice, "--json").stdout)["notes"]
+        if "scale" in n
+    )  # fmt: skip
+    assert "is reduced 2 times" in note
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux alone")
+def test_a_folder_whose_name_is_no_text_calibrates(run: Path, fabric: Path, tmp_path: Path) -> None:
+    own = shutil.copytree(run, tmp_path / "run")
+    folder = tmp_path / os.fsdecode(b"Gewebe_\xfc")
+    shutil.copytree(fabric / "test" / "good", folder)
+    ssim_ae("calibrate", own, folder, "--false-reject-rate", "0.2")
+    assert Detector.load(own).record.calibration.source == "Gewebe_\\udcfc"
+
+
+def test_no_memory_is_one_line(run: Path) -> None:
+    size = ["--size", 20_000_000, 20_000_000]  # more than 47 bits of address
+    refused("benchmark", run, *size, says="out of memory", code=1)
+
+
 def test_the_demo_replaces_no_pictures_of_others(tmp_path: Path) -> None:
     mine = tmp_path / "x-fabric" / "train" / "good" / "000.png"
     mine.parent.mkdir(parents=True)
     mine.write_bytes(b"mine")
     refused("demo", "--output", tmp_path / "x", says="was not made by the demo")
     assert mine.read_bytes() == b"mine"
+    refused("demo", "--output", tmp_path / "x-fabric", says="was not made by the demo")
+    refused("demo", "--output", ".", says="was not made by the demo")  # a folder without a name
+    refused("demo", "--output", "/", says="was not made by the demo")
     refused("demo", "--output", tmp_path / "y", "--set", "nonsense=1", says="is no setting")
     assert not (tmp_path / "y-fabric").exists()
 

@@ -202,6 +202,10 @@ def test_zoo_counts_that_are_no_counts(tmp_path: Path) -> None:
 def test_settings_describe_every_numeric_limit() -> None:
     schema = Settings.model_json_schema()["properties"]
     assert schema["steps"]["minimum"] == 1
+    for name, described in schema.items():
+        for one in (described, *described.get("anyOf", [])):
+            if one.get("type") in ("integer", "number"):
+                assert {"minimum", "exclusiveMinimum", "enum"} & set(one), name
 
 
 @pytest.mark.parametrize(
@@ -268,7 +272,16 @@ def test_weights_that_are_chosen_anyway_are_told() -> None:
         f"{what}: of no effect, as choose weighs and blurs the maps; set choose=false"
         for what in ("residual.terms.1.weight", "residual.smooth and its share")
     ]
+
     assert load_settings("auto", changes=[*changes, "choose=false"])[1] == []
+
+
+def test_they_are_told_beside_a_file_too(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("steps: 500\n")
+    settings, notes = load_settings(file=tmp_path / "mine.yaml", changes=["residual.smooth=1.5"])
+    assert settings.steps == 500
+    assert len(notes) == 1
+    assert notes[0].startswith("residual.smooth and its share: of no effect")
 
 
 def test_kinds_that_halve_the_picture_need_a_stride_on_their_grid() -> None:

@@ -65,6 +65,31 @@ def test_faint_ones_are_brought_to_fill_the_range(spread: float) -> None:
     assert (again.gain, again.low, again.high) == pytest.approx((1, 0, 1), abs=0.01)
 
 
+BRASS = torch.tensor([0.7, 0.5, 0.3]).view(1, 3, 1, 1)
+
+
+def test_a_tint_is_no_contrast() -> None:
+    faint = patches(0.02) - 0.4 + BRASS
+    stretch = stretch_of(faint)
+    assert stretch.gain == pytest.approx(stretch_of(patches(0.02)).gain, rel=0.01)
+    assert stretch.level == pytest.approx([0.7, 0.5, 0.3], abs=1e-3)
+    found = stretched(faint, stretch)
+    for channel in range(3):
+        expected = (faint[:, channel] - stretch.level[channel]) * stretch.gain + 0.5
+        torch.testing.assert_close(found[:, channel], expected)
+    assert float(found.amin()) == pytest.approx(0.5 - FILLED / 2, abs=0.01)
+    assert float(found.amax()) == pytest.approx(0.5 + FILLED / 2, abs=0.01)
+    uneven = patches(0.02).expand(-1, 3, -1, -1).clone()
+    uneven[:, 1] = (uneven[:, 1] - 0.4) * 2 + 0.4  # one gain for all, from the widest channel
+    assert stretch_of(uneven).gain == pytest.approx(stretch_of(uneven[:, 1:2]).gain)
+
+
+def test_ordinary_colour_pictures_share_one_range() -> None:
+    stretch = stretch_of(patches(0.06) - 0.4 + BRASS)
+    assert (stretch.gain, stretch.level) == (1, 0.5)
+    assert stretch.low < 0.3 < 0.7 < stretch.high
+
+
 def test_drifting_light_limits_the_gain() -> None:
     faint = patches(0.01, drift=0.2)
     stretch = stretch_of(faint)
@@ -81,23 +106,29 @@ def test_uniform_pictures_are_no_trouble() -> None:
     assert torch.isfinite(stretched(torch.zeros(1, 1, 4, 4), stretch)).all()
 
 
-def test_patches_come_stretched_and_the_graph_stretches_likewise(fabric: Path) -> None:
+@pytest.mark.parametrize("level", [0.4, [0.5, 0.4, 0.3]])
+def test_patches_come_stretched_and_the_graph_stretches_likewise(
+    fabric: Path, level: float | list[float]
+) -> None:
     files = sorted((fabric / "train" / "good").iterdir())[:4]
-    store = PictureStore(files, Preparation("grey", None, None), 128, 1 << 30)
+    color, channels = ("grey", 1) if isinstance(level, float) else ("rgb", 3)
+    store = PictureStore(files, Preparation(color, None, None), 128, 1 << 30)
     raw = draw_patches(store, 3, 128, PLAIN, 5)
-    store.stretch = Stretch(gain=3, level=0.4, low=0.1, high=0.8)
+    store.stretch = Stretch(gain=3, level=level, low=0.1, high=0.8)
+    middle = torch.tensor(level).view(1, -1, 1, 1)
     torch.testing.assert_close(
-        draw_patches(store, 3, 128, PLAIN, 5), ((raw - 0.4) * 3 + 0.5).clamp(0.1, 0.8)
+        draw_patches(store, 3, 128, PLAIN, 5), ((raw - middle) * 3 + 0.5).clamp(0.1, 0.8)
     )
     torch.manual_seed(0)
     residual = Residual(ResidualSettings.model_validate({"terms": [{"kind": "l1"}]}))
-    network = WholePicture(JointNetwork(1, 4, 2)).eval()
+    network = WholePicture(JointNetwork(channels, 4, 2)).eval()
     inside = Inspector(network, residual, store.stretch).eval()
-    image = (raw[:, 0] * 255).round().to(torch.uint8)
+    image = (raw * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+    image = image[..., 0] if channels == 1 else image
     picture = stretched(Inspector.picture(image), store.stretch)
     with torch.inference_mode():
         expected = residual(picture, network(picture))
-    session = onnxruntime.InferenceSession(graph_bytes(inside, 1, 128))
+    session = onnxruntime.InferenceSession(graph_bytes(inside, channels, 128))
     found = session.run(["anomaly_map"], {"image": image.numpy()})[0]
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
@@ -105,5 +136,8 @@ def test_patches_come_stretched_and_the_graph_stretches_likewise(fabric: Path) -
 def test_only_the_joint_network_is_stretched() -> None:
     with pytest.raises(SettingsError, match="needs network=joint"):
         load_settings("autoencoder", changes=["contrast=auto"])
+    three = ["stretch.gain=2", "stretch.level=[0.5, 0.5]"]
+    with pytest.raises(SettingsError, match=r"stretch\.level"):
+        load_settings("auto", changes=three)
     with pytest.raises(SettingsError, match=r"stretch\.gain is 0\.5"):
         load_settings("auto", changes=["stretch.gain=0.5", "stretch.level=0.5"])

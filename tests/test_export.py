@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
@@ -24,10 +25,12 @@ from ssim_ae.deploy.sample import read_sample, size_to_fix
 from ssim_ae.errors import DetectorError, InputError, PictureError, SsimAeError
 from ssim_ae.model.weights import WEIGHTS
 from ssim_ae.runtime.benchmark import benchmark
+from ssim_ae.runtime.blocks import Tiling
 from ssim_ae.runtime.constants import read_constants
 from ssim_ae.runtime.engines import ENGINES, start_engine, why_not
+from ssim_ae.runtime.exported import sidecar_of
 from ssim_ae.runtime.openvino_engine import BF16, OpenVino
-from ssim_ae.runtime.record import Thresholds, constants_of, write_detector
+from ssim_ae.runtime.record import FORMAT, Thresholds, constants_of, write_detector
 from ssim_ae.training.calibrate import calibrate
 from ssim_ae.training.from_checkpoint import run_from_checkpoint
 from tests.conftest import TINY
@@ -292,17 +295,46 @@ def test_a_processor_without_bf16_is_told(own: Path, monkeypatch: pytest.MonkeyP
         Detector.load(own, BF16)
 
 
-def test_a_memory_is_not_compared_in_bf16(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", ["memory", "features", "rarity"])
+def test_what_does_not_survive_bf16_is_refused(
+    own: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
     monkeypatch.setattr(openvino.Core, "get_property", lambda *_: ["BF16"])
     record = Detector.load(own).record
-    terms = [*record.settings.residual.terms, ResidualTerm(kind="memory")]
+    terms = [*record.settings.residual.terms, ResidualTerm(kind=kind)]
     residual = record.settings.residual.model_copy(update={"terms": terms})
     settings = record.settings.model_copy(update={"residual": residual})
     file = own / "detector.onnx"
-    with pytest.raises(InputError, match=r"memory cannot be compared in bf16: use openvino"):
+    with pytest.raises(InputError, match=rf"map of {kind} does not survive bf16: use openvino"):
         start_engine(
             BF16, file, file.read_bytes(), record.model_copy(update={"settings": settings})
         )
+
+
+@pytest.mark.parametrize("engine", ["openvino", BF16, "torch", "onnxruntime"])
+def test_a_library_that_does_not_load_is_told(
+    own: Path, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    def broken(name: str) -> None:
+        raise ImportError("libtbb.so.12: cannot open shared object file\nmore")
+
+    monkeypatch.setattr("ssim_ae.runtime.engines.import_module", broken)
+    with pytest.raises(InputError, match=r"does not load \(libtbb\.so\.12: .*\): install it again"):
+        Detector.load(own, engine)
+
+
+def test_an_export_of_a_newer_version_is_not_called_damaged(own: Path) -> None:
+    file = export(own, "openvino").files[0]
+    beside = sidecar_of(file)
+    written = json.loads(beside.read_text())
+    written["record"] |= {"format": FORMAT + 1, "something_new": 1}
+    beside.write_text(json.dumps(written))
+    with pytest.raises(DetectorError, match=f"format {FORMAT + 1} is newer than {FORMAT}: upgrade"):
+        Detector.load(file)
+    written["record"]["format"] = FORMAT
+    beside.write_text(json.dumps(written))
+    with pytest.raises(DetectorError, match=r"damaged \(record\.something_new: .*export the run"):
+        Detector.load(file)
 
 
 def test_zoo_checkpoints_both_ways(own: Path, fabric: Path, picture: Path, tmp_path: Path) -> None:
@@ -393,3 +425,21 @@ def test_one_export_that_cannot_run_does_not_stop_the_benchmark(
     assert found["openvino"] == {"not_usable": "made for another size"}
     assert found["exports/detector.xml"] == {"not_usable": "made for another size"}
     assert found["onnxruntime"]["latency_ms"] > 0
+
+
+def test_an_engine_that_fails_on_batches_does_not_stop_the_benchmark(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_one = OpenVino.run
+
+    def refuse_several(self: OpenVino, batch: np.ndarray) -> object:
+        if len(batch) > 1:
+            raise SsimAeError("no memory for so many")
+        return run_one(self, batch)
+
+    monkeypatch.setattr(OpenVino, "run", refuse_several)
+    found = benchmark(own, (128, 128))["engines"]
+    assert found["openvino"] == {"not_usable": "no memory for so many"}
+    assert found["onnxruntime"]["pictures_per_second"] > 0
+    monkeypatch.setattr(Tiling, "room", lambda *_: 1)  # one by one, where they are large
+    assert benchmark(own, (128, 128))["engines"]["openvino"]["pictures_per_second"] > 0

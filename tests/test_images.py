@@ -1,3 +1,4 @@
+import struct
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,27 @@ def save(tmp_path: Path, image: Image.Image, name: str = "p.png", **options: Any
     file = tmp_path / name
     image.save(file, **options)
     return file
+
+
+def twelve_bits(file: Path, values: list[int]) -> None:
+    """A TIFF of one row, two values to three bytes, as cameras write it and Pillow does not."""
+    packed = b"".join(
+        (a << 12 | b).to_bytes(3, "big") for a, b in zip(values[::2], values[1::2], strict=True)
+    )
+    tags = {256: len(values), 257: 1, 258: 12, 259: 1, 262: 1, 273: 0, 277: 1,
+            278: 1, 279: len(packed)}  # fmt: skip
+    tags[273] = 8 + 2 + 12 * len(tags) + 4  # where the pixels begin
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags))
+    file.write_bytes(head + entries + struct.pack("<I", 0) + packed)
+
+
+@pytest.mark.parametrize("color", ["grey", "rgb"])
+def test_twelve_bits_fill_the_range(tmp_path: Path, color: str) -> None:
+    twelve_bits(tmp_path / "a.tif", [0, 1024, 2048, 4095])
+    found = read_picture(tmp_path / "a.tif", color)
+    expected = np.array([[0, 64, 128, 255]], np.uint8)
+    np.testing.assert_array_equal(found if color == "grey" else found[..., 1], expected)
 
 
 def test_grey_and_rgb_by_setting(tmp_path: Path) -> None:

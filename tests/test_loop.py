@@ -171,9 +171,12 @@ def test_learning_rate_schedules() -> None:
 
 
 def test_collapse_is_told() -> None:
-    assert collapse({"contrast": 0.9, "held_out_loss": 0.2}) is None
-    assert "plain grey" in (collapse({"contrast": 0.02, "held_out_loss": 0.5}) or "")
-    assert "did not fall" in (collapse({"contrast": 0.5, "held_out_loss": 0.95}) or "")
+    assert collapse({"contrast": 0.9, "held_out_loss": 0.2}, "joint") is None
+    flat = {"contrast": 0.02, "held_out_loss": 0.5}
+    assert "plain grey" in (collapse(flat, "joint") or "")
+    assert "did not fall" in (collapse({"contrast": 0.5, "held_out_loss": 0.95}, "joint") or "")
+    assert (collapse(flat, "reference") or "").endswith("or use --preset auto")
+    assert "auto" not in (collapse(flat, "joint") or "")  # it is auto, or one of its kind
 
 
 def test_batch_size_must_divide_among_processes(

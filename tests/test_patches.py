@@ -10,7 +10,7 @@ from ssim_ae.data import picture_store
 from ssim_ae.data.images import readable
 from ssim_ae.data.patches import batch_seed, draw_patches
 from ssim_ae.data.picture_store import PictureStore
-from ssim_ae.data.working_size import Preparation, much_rescaled
+from ssim_ae.data.working_size import Preparation, much_rescaled, of_many_sizes
 from ssim_ae.errors import InputError
 from ssim_ae.model.joint import JointNetwork
 from ssim_ae.training.assemble import count_colors
@@ -175,6 +175,17 @@ def test_pictures_blown_up_for_nothing_are_said(tmp_path: Path) -> None:
     assert much_rescaled(files, 256, 16).endswith("--set resize=100 is enough")
     assert much_rescaled(files, 200, 128) is None  # twice and no more
     assert much_rescaled(files, 256, 256) is None  # less is not to be had
+
+
+def test_pictures_of_several_sizes_are_said(tmp_path: Path) -> None:
+    for side in (100, 120, 200):
+        Image.fromarray(np.zeros((side, 300), np.uint8)).save(tmp_path / f"{side}.png")
+    files = sorted(tmp_path.iterdir())
+    line = str(of_many_sizes(files, 64))
+    assert line.startswith("pictures are of 300x100 (100.png) to 300x200 (200.png)")
+    assert "up to 2.0 times as large" in line
+    assert of_many_sizes(files, None) is None  # nothing is resized
+    assert of_many_sizes(files[:2], 64) is None  # 1.2 times: as pictures are
 
 
 def test_all_unreadable_pictures_are_told_at_once(tmp_path: Path) -> None:

@@ -5,9 +5,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ssim_ae.config_files import load_settings
 from ssim_ae.errors import InputError
 from ssim_ae.model.joint import JointNetwork
-from ssim_ae.training.start import grey_start, load_start
+from ssim_ae.training.start import grey_start, load_start, new_network
 
 
 def random_network(seed: int = 0, latent: int = 8, width: int = 4) -> JointNetwork:
@@ -30,6 +31,19 @@ def saved(network: JointNetwork, file: Path, dtype: torch.dtype) -> dict[str, Te
     }
     save_file(weights, file)
     return weights
+
+
+def test_weights_that_do_not_fit_are_told() -> None:
+    told: list[str] = []
+    for preset, changes in (
+        ("auto", []),
+        ("auto", ["latent=8"]),
+        ("autoencoder", ["pretrained=1"]),
+    ):
+        settings, _ = load_settings(preset, changes=[*changes, "color=grey", "precision=float32"])
+        new_network(settings, told.append)
+    assert len(told) == 2
+    assert all(line.endswith("starts from random ones") for line in told)
 
 
 def test_a_grey_network_does_to_grey_pictures_what_the_rgb_network_does(tmp_path: Path) -> None:

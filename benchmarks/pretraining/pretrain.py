@@ -214,7 +214,7 @@ def pretrain(arguments: argparse.Namespace) -> None:
         **report,
         "held_out_loss_float16": held_out_report(rounded, held_out, settings)["held_out_loss"],
         "bytes": arguments.output.stat().st_size,
-        "warning": collapse(report),
+        "warning": collapse(report, "joint"),
     }
     write_atomically(
         arguments.output.with_suffix(".json"), (json.dumps(found, indent=1) + "\n").encode()

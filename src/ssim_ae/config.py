@@ -72,7 +72,9 @@ class Stretch(_Section):
     """What becomes of pictures' grey levels before anything looks at them, see data/contrast."""
 
     gain: float = Field(ge=1, le=64, description="above 1 for faint pictures")
-    level: Probability = Field(description="grey level that comes to the middle, of 0..1")
+    level: Probability | Annotated[list[Probability], Field(min_length=3, max_length=3)] = Field(
+        description="grey level that comes to the middle, of 0..1; of RGB one for each channel"
+    )
     low: Probability = Field(default=0.0, description="clipped to this below, after the gain")
     high: Probability = Field(default=1.0, description="clipped to this above, after the gain")
 

@@ -81,10 +81,10 @@ def load_settings(
             known, notes, problems = zoo_config.translate(values)
             base = preset(known.pop("preset"))
             notes.insert(0, f"{file}: read as the zoo's settings, on preset {base['preset']}")
-            values = _merge(base, known)
+            values = _merge(copy.deepcopy(base), known)
         else:
             base = preset(preset_name or str(values.get("preset", "auto")))
-            values = _merge(base, _whole_blur(values))
+            values = _merge(copy.deepcopy(base), _whole_blur(values))
     else:
         base = preset(preset_name or "auto")
         values = copy.deepcopy(base)

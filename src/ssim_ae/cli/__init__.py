@@ -54,6 +54,8 @@ def main() -> None:
         _fail(str(error), 2)
     except SsimAeError as error:
         _fail(str(error), 1)
+    except MemoryError:
+        _fail("out of memory: use smaller pictures, or close other programs", 1)
     except ModuleNotFoundError as error:
         if error.name not in TRAINING_PACKAGES:
             raise

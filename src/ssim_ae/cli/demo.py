@@ -27,8 +27,9 @@ def demo(output: Path, changes: tuple[str, ...], json_: bool) -> None:
     from ssim_ae.errors import InputError
     from ssim_ae.files import write_atomically, writing
 
-    output = Path(os.path.relpath(output.resolve()))
-    data = output.with_name(f"{output.name}-fabric")
+    whole = output.resolve()
+    fabric = whole.with_name(f"{whole.name}-fabric") if whole.name else whole
+    output, data = (Path(os.path.relpath(p)) for p in (whole, fabric))
     if output.exists() and not data.exists():
         raise InputError(f"{output}: exists and was not made by the demo: choose another --output")
     if data.exists() and any(data.iterdir()) and not (data / MARK).exists():

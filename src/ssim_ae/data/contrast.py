@@ -6,7 +6,9 @@ and a margin.
 
 Stretched: the SSIM's constant C2 = 0.03^2 drowns structure whose standard deviation is not well
 above 0.03; a network trained on fainter pictures gives back plain grey and the loss hardly says so.
-Such sets are stretched to the range of grey levels; others keep their contrast.
+Such sets are stretched to the range of grey levels; others keep their contrast. Of a set in colour
+each channel has a range of its own, so that what sets brass apart from grey is no contrast; the
+gain is one, that of the channel with the widest.
 """
 
 from __future__ import annotations
@@ -26,8 +28,15 @@ def stretched(picture: Tensor, stretch: Stretch | None) -> Tensor:
     if stretch is None:
         return picture
     if stretch.gain != 1:
-        picture = (picture - stretch.level) * stretch.gain + 0.5
+        picture = _less(picture, stretch.level) * stretch.gain + 0.5
     return clipped(picture, stretch)
+
+
+def _less(picture: Tensor, level: float | list[float]) -> Tensor:
+    if isinstance(level, float):
+        return picture - level
+    channels = zip(torch.chunk(picture, len(level), dim=1), level, strict=True)
+    return torch.cat([channel - own for channel, own in channels], 1)
 
 
 def clipped(picture: Tensor, stretch: Stretch | None) -> Tensor:
@@ -36,15 +45,22 @@ def clipped(picture: Tensor, stretch: Stretch | None) -> Tensor:
 
 
 def stretch_of(patches: Tensor) -> Stretch:
-    """What a data set needs, from good patches ``[n, c, t, t]`` in 0..1.
+    """What a data set needs, from good patches ``[n, c, t, t]`` in 0..1."""
+    if float(patches.std((2, 3)).mean()) < ORDINARY:
+        ranges = [_range(channel) for channel in patches.unbind(1)]
+        widest = max(high - low for low, high in ranges)
+        gain = min(1 / max((1 + 2 * MARGIN) * widest, 1e-6), MOST)
+        if gain > 1:
+            levels = [(low + high) / 2 for low, high in ranges]
+            return Stretch(gain=gain, level=levels if len(levels) > 1 else levels[0])
+    low, high = _range(patches)
+    margin = MARGIN * (high - low)
+    return Stretch(gain=1, level=0.5, low=max(0.0, low - margin), high=min(1.0, high + margin))
 
-    The range is that of all but a thousandth of the pixels on each side.
-    """
-    values = patches.flatten()
+
+def _range(values: Tensor) -> tuple[float, float]:
+    """Of all but a thousandth of the pixels on each side."""
+    values = values.flatten()
     values = values[:: -(-values.numel() // 1_000_000)]
     low, high = torch.quantile(values, torch.tensor([0.001, 0.999])).tolist()
-    margin = MARGIN * (high - low)
-    gain = min(1 / max(high - low + 2 * margin, 1e-6), MOST)
-    if gain > 1 and float(patches.std((2, 3)).mean()) < ORDINARY:
-        return Stretch(gain=gain, level=(low + high) / 2)
-    return Stretch(gain=1, level=0.5, low=max(0.0, low - margin), high=min(1.0, high + margin))
+    return low, high

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import (
+    BITSPERSAMPLE,
     IMAGELENGTH,
     IMAGEWIDTH,
     PHOTOMETRIC_INTERPRETATION,
@@ -116,11 +117,15 @@ def _open(file: Path) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turned by its EXIF orientation, and a negative 16-bit TIFF inverted: Pillow does 8 bits."""
+    """Turned by its EXIF orientation; 12 bits brought to 16, and negative ones inverted, in TIFF,
+    where Pillow cares for 8 bits alone."""
     turned = image
     if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # else it would be a copy
         turned = ImageOps.exif_transpose(image)
     tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
+    if image.mode == "I;16" and tags.get(BITSPERSAMPLE) == (12,):
+        wide = np.asarray(turned).astype(np.uint32)
+        turned = Image.fromarray(((wide * 65535 + 2047) // 4095).astype(np.uint16))
     if image.mode == "I;16" and tags.get(PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO:
         return Image.fromarray(65535 - np.asarray(turned))
     return turned

@@ -15,6 +15,7 @@ from PIL import Image
 from ssim_ae.data.images import PIXEL_LIMIT, Map, Pixels, read_picture, size_of, strips
 from ssim_ae.errors import PictureError
 
+UNLIKE = 1.25  # times another scale: worth a word
 MUCH = 2.0  # times smaller or larger: worth a word
 
 
@@ -76,6 +77,11 @@ class Geometry:
     original: tuple[int, int]
     scaled: tuple[int, int]
     crop: tuple[int, int, int, int]
+
+    @property
+    def reduction(self) -> float:
+        """How many times smaller the picture became; below 1 where it was enlarged."""
+        return min(self.original) / min(self.scaled)
 
     def map_to_original(self, anomaly_map: Map) -> Map:
         """Working-size map -> original size (bilinear); what the crop cut off becomes 0."""
@@ -153,6 +159,23 @@ def _covered(extent: slice, original: int, scaled: int, start: int, length: int)
 
 def _filter(old: tuple[int, int], new: tuple[int, int]) -> Image.Resampling:
     return Image.Resampling.BOX if new[0] <= old[0] else Image.Resampling.BICUBIC
+
+
+def of_many_sizes(files: Sequence[Path], resize: int | None) -> str | None:
+    """A line where bringing pictures to one size shows the same thing at several scales."""
+    if resize is None:
+        return None
+    sizes = {file: size_of(file) for file in files}
+    least, most = (f(files, key=lambda file: min(sizes[file])) for f in (min, max))
+    ratio = min(sizes[most]) / min(sizes[least])
+    if ratio <= UNLIKE:
+        return None
+    (h, w), (height, width) = sizes[least], sizes[most]
+    return (
+        f"pictures are of {w}x{h} ({least.name}) to {width}x{height} ({most.name}): brought to a "
+        f"short side of {resize}, the same thing is up to {ratio:.1f} times as large in one as in "
+        "another; train on pictures of one size, or with --set resize=none"
+    )
 
 
 def much_rescaled(files: Sequence[Path], resize: int | None, tile: int) -> str | None:

@@ -71,7 +71,7 @@ def evaluate(
     control = Detector.load(control_file) if control_file.is_file() else None
     if maps:
         _require_own_names(pictures)
-    notes = _leaks(detector, pictures)
+    notes = _leaks(detector, pictures) + _other_scale(detector, pictures)
     if without := sorted({test.defect for test in pictures if not test.has_truth}):
         notes.append(
             f"no masks of {', '.join(without)}: the figures for pixels leave these pictures out"
@@ -89,6 +89,9 @@ def evaluate(
             )
         except PictureError as error:
             unreadable.append(str(error))
+            continue
+        except MemoryError:
+            unreadable.append(f"{test.file}: does not fit in memory: cut it into pieces")
             continue
         finally:
             del decoded
@@ -191,6 +194,16 @@ def _require_own_names(pictures: list[TestPicture]) -> None:
             raise InputError(
                 f"{test.file}: its map would have the name of that of {other}: rename one of them"
             )
+
+
+def _other_scale(detector: Detector, pictures: list[TestPicture]) -> list[str]:
+    """A line about the first test picture of another scale, if there is one."""
+    if (calibration := detector.record.calibration) is not None:
+        for test in pictures:
+            geometry = detector.record.preparation.geometry(*size_of(test.file))
+            if (unlike := calibration.other_scale(geometry)) is not None:
+                return [f"{test.file}: {unlike}"]
+    return []
 
 
 def _leaks(detector: Detector, pictures: list[TestPicture]) -> list[str]:

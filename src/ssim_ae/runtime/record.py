@@ -10,14 +10,14 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ssim_ae.config import Settings
-from ssim_ae.data.working_size import Preparation
+from ssim_ae.data.working_size import UNLIKE, Geometry, Preparation
 from ssim_ae.errors import DetectorError
 from ssim_ae.files import write_atomically
 from ssim_ae.runtime.constants import read_constants, replace_constants
 from ssim_ae.runtime.metadata import read_metadata, replace_metadata
 
 KEY = "ssim_ae"
-FORMAT = 7  # raised when an older version could no longer read the file; older formats stay read
+FORMAT = 8  # raised when an older version could no longer read the file; older formats stay read
 WITH_CONSTANTS = 4  # the first format whose graphs hold the thresholds
 
 
@@ -32,8 +32,27 @@ class Calibration(BaseModel):
     rank: int = Field(description="the threshold is the rank-th smallest held-out score")
     pixel_false_reject_rate: float
     pixels: int = Field(description="of the largest held-out picture at working size")
+    reduced: list[float] | None = Field(
+        None, description="how many times they were reduced to working size, least and most"
+    )
     scores: list[float]
     source: str
+
+    def other_scale(self, geometry: Geometry) -> str | None:
+        """What to say of a picture that is reduced otherwise than those were; None: it is not."""
+        if self.reduced is None:  # of an earlier format
+            return None
+        least, most = self.reduced
+        if least / UNLIKE <= geometry.reduction <= most * UNLIKE:
+            return None
+        (height, width), those = geometry.original, f"{least:.2g}"
+        those += "" if f"{most:.2g}" == those else f" to {most:.2g}"
+        return (
+            f"{width}x{height} is reduced {geometry.reduction:.2g} times to working size, the "
+            f"pictures that the threshold comes from {those} times: it shows things at another "
+            "scale than the detector knows; take pictures of the same field of view, or "
+            "train with resize=none"
+        )
 
 
 class Thresholds(BaseModel):
@@ -94,20 +113,13 @@ def read_record(model: bytes, name: object) -> Record:
     try:
         found = Record.model_validate_json(entries[KEY])
     except ValidationError as error:
-        version = _claimed_format(entries[KEY])
-        if version is not None and version > FORMAT:
-            raise DetectorError(
-                f"{name}: detector format {version} is newer than {FORMAT}: upgrade ssim-ae"
-            ) from None
+        refuse_newer(claimed_format(entries[KEY]), name)
         first = error.errors()[0]
         where = ".".join(str(p) for p in first["loc"])
         raise DetectorError(
             f"{name}: its record is damaged ({where}: {first['msg']}): copy it again"
         ) from None
-    if found.format > FORMAT:
-        raise DetectorError(
-            f"{name}: detector format {found.format} is newer than {FORMAT}: upgrade ssim-ae"
-        )
+    refuse_newer(found.format, name)
     held = found.thresholds if found.format >= WITH_CONSTANTS else None
     if held is not None and constants != constants_of(held):
         raise DetectorError(
@@ -157,11 +169,25 @@ def picture_fingerprint(file: Path) -> str:
     return sha256(file.read_bytes())[:16]
 
 
-def _claimed_format(text: str) -> int | None:
+def refuse_newer(version: int | None, name: object) -> None:
+    """
+    Raises:
+        DetectorError: the format is of a newer version of ssim-ae.
+    """
+    if version is not None and version > FORMAT:
+        raise DetectorError(
+            f"{name}: detector format {version} is newer than {FORMAT}: upgrade ssim-ae"
+        ) from None
+
+
+def claimed_format(text: str, *place: str) -> int | None:
+    """The format that a record in JSON, at ``place`` within it, gives itself; None if none."""
     import json
 
     try:
-        value = json.loads(text).get("format")
-    except (ValueError, AttributeError):
+        value = json.loads(text)
+        for key in (*place, "format"):
+            value = value[key]
+    except (ValueError, LookupError, TypeError, RecursionError):
         return None
     return value if isinstance(value, int) else None

@@ -62,7 +62,15 @@ class Torch:
     def __init__(self, file: Path, record: Record) -> None:
         torch.backends.cudnn.allow_tf32 = False  # maps like those calibrated on
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._inspector = torch_inspector(file, record).to(self._device)
+        inspector = torch_inspector(file, record)
+        try:
+            self._inspector = inspector.to(self._device)
+        except RuntimeError as error:  # out of memory, a driver that does not start
+            reason = str(error).splitlines()[0]
+            raise SsimAeError(
+                f"torch does not start on {self._device} ({reason}): free its memory, or use "
+                "another engine"
+            ) from None
         convert_conv2d_weight_memory_format(self._inspector, torch.channels_last)
 
     def run(self, batch: Pixels) -> tuple[Map, Map]:

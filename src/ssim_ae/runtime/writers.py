@@ -164,9 +164,10 @@ def _parquet(file: Path) -> Iterator[Write]:
         writer = pq.ParquetWriter(temporary, schema)
 
     def flush() -> None:
+        table = pa.Table.from_pylist(waiting, schema)
+        waiting.clear()  # what cannot be written is not tried again
         with writing(file):
-            writer.write_table(pa.Table.from_pylist(waiting, schema))
-        waiting.clear()
+            writer.write_table(table)
 
     def write(r: dict[str, Any]) -> None:
         waiting.append(r)

@@ -78,7 +78,7 @@ def write_run(
         residual = normalised(whole, residual, held_out)
         if settings.choose:
             all_terms = residual.model_dump()
-            kind, uneven = kind_of(held_out)
+            kind, uneven = kind_of(store)  # as the patches' light was
             residual, table = choose(whole, residual, held_out, kind, settings.seed)
             shown = {"kind": kind, "unevenness": round(uneven, 4)}
             choice = {**shown, "residual": all_terms, "candidates": table}

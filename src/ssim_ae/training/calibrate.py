@@ -44,13 +44,14 @@ def calibrated(
     rank, promised = conformal_rank(len(files), rate)
     pixel_rate = detector.record.settings.pixel_false_reject_rate
     counts = np.zeros(value_bins.BINS, np.int64)
-    scores, largest = [], 0
+    scores, reduced, largest = [], [], 0
     for file in files:
-        working, _ = detector.record.preparation.read(file)
+        working, geometry = detector.record.preparation.read(file)
         anomaly_map, score = detector.measure(working, file)
         largest = max(largest, anomaly_map.size)
         value_bins.count(counts, anomaly_map)
         scores.append(score)
+        reduced.append(geometry.reduction)
     threshold = sorted(scores)[rank - 1]
     # never above the score threshold: a defective picture always shows at least its peak
     pixel = min(value_bins.quantile(counts, pixel_rate), threshold)
@@ -68,6 +69,7 @@ def calibrated(
                 rank=rank,
                 pixel_false_reject_rate=pixel_rate,
                 pixels=largest,
+                reduced=[min(reduced), max(reduced)],
                 scores=sorted(scores),
                 source=source,
             ),
@@ -139,7 +141,8 @@ def calibrate(
         except InputError:
             groups = group_names(fresh, None)
             notes.append("file names do not match the run's group pattern: counted one by one")
-    record, more = calibrated(detector, fresh, groups, rate, Path(dataset).name)
+    name = Path(dataset).resolve().name.encode(errors="backslashreplace").decode()
+    record, more = calibrated(detector, fresh, groups, rate, name)
     notes += more
     if len(fresh) < len(files):
         notes.insert(0, f"{len(files) - len(fresh)} pictures were trained on and are left out")

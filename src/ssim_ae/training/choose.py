@@ -184,7 +184,7 @@ def distance(point: Point, usual: Point) -> float:
 def kind_of(store: PictureStore) -> tuple[str, float]:
     """("texture" or "object", unevenness): what good pictures show."""
     found = []
-    for index in range(min(PICTURES, len(store))):
+    for index in range(0, len(store), -(-len(store) // PICTURES)):  # evenly spaced
         found.append(float(unevenness(_window(store, index))))
     mean = float(np.mean(found))
     return ("texture" if mean <= TEXTURE else "object"), mean

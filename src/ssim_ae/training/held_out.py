@@ -37,12 +37,15 @@ def held_out_report(
     return {"held_out_loss": float(loss), "contrast": float(spread)}
 
 
-def collapse(report: dict[str, Any]) -> str | None:
-    """One line when the network learned nothing, else None."""
+def collapse(report: dict[str, Any], network: str) -> str | None:
+    """One line when the network (``reference`` or ``joint``) learned nothing, else None."""
     if report["contrast"] < 0.1:
         what = f"reconstructions are almost plain grey (contrast {report['contrast']:.3f})"
     elif report["held_out_loss"] > 0.9:
         what = f"the loss did not fall (held-out 1 - SSIM {report['held_out_loss']:.2f})"
     else:
         return None
-    return f"training collapsed: {what}: raise steps, change learning_rate, or use --preset auto"
+    cure = "raise steps or change learning_rate" + (
+        ", or use --preset auto" if network == "reference" else ""
+    )
+    return f"training collapsed: {what}: {cure}"

@@ -14,7 +14,7 @@ from ssim_ae.data.images import named, readable
 from ssim_ae.data.layouts import training_pictures
 from ssim_ae.data.picture_store import PictureStore
 from ssim_ae.data.split import distinct, group_names, hold_out, third_part
-from ssim_ae.data.working_size import Preparation, much_rescaled
+from ssim_ae.data.working_size import Preparation, much_rescaled, of_many_sizes
 from ssim_ae.errors import InputError
 from ssim_ae.runtime.record import picture_fingerprint
 
@@ -91,8 +91,10 @@ def stores(parts: Parts, settings: Settings, on_note: Note) -> tuple[PictureStor
             "they are decoded anew for every batch, which is slower"
         )
     every = parts.train + parts.chosen_on + parts.held_out
-    if (line := much_rescaled(every, settings.resize, settings.tile)) is not None:
-        on_note(line)
+    much = much_rescaled(every, settings.resize, settings.tile)
+    for line in (much, of_many_sizes(every, settings.resize)):
+        if line is not None:
+            on_note(line)
     judge = parts.chosen_on or parts.held_out
     PictureStore(parts.held_out, preparation, settings.tile, memory=0)  # too small ones are told
     return store, PictureStore(judge, preparation, settings.tile, memory // 4)

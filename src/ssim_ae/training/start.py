@@ -6,6 +6,7 @@ on procedural pictures by benchmarks/pretraining. A grey network is derived from
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 
@@ -32,13 +33,16 @@ OUTPUT = ("decode.7.weight", "decode.7.bias")  # [in, 3, 4, 4] and [3]
 COMPARED = "compare1.0.weight"  # [out, 3 + 3 + 3 + 1, 3, 3], see model.joint.compared
 
 
-def new_network(settings: Settings) -> nn.Module:
+def new_network(settings: Settings, on_note: Callable[[str], None] = lambda _: None) -> nn.Module:
     """The network of the settings, from the package's weights where they ask for them and fit."""
     network = network_of(settings)
     if isinstance(network, JointNetwork):
         network.memory = network.features = None  # learned last, see training.assemble
-    if settings.pretrained and isinstance(network, JointNetwork):
-        load_start(network)
+    if settings.pretrained and not (isinstance(network, JointNetwork) and load_start(network)):
+        on_note(
+            "pretrained: the package's weights are of network=joint, latent=64 and "
+            "first_layer_channels=16; this network starts from random ones"
+        )
     return network
 
 

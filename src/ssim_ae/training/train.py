@@ -128,7 +128,7 @@ def train(
 
     keep_freed_memory()
     torch.manual_seed(settings.seed)
-    network = new_network(settings)
+    network = new_network(settings, on_note)
     if init_from is not None:
         for line in take_over(network, Path(init_from)):
             on_note(line)
@@ -153,7 +153,7 @@ def train(
     calmer = settings.model_copy(update={"learning_rate": settings.learning_rate / CALMER})
     settings = calmer if restarted else settings
     report = fit(network, store, judge, settings, run, accelerator, resume, on_progress, restarted)
-    warning = collapse(report)
+    warning = collapse(report, settings.network)
     # the reference presets stay what they are; all processes must decide alike
     again = settings.network == "joint" and not restarted
     if again and any_process(accelerator, warning is not None):
@@ -166,7 +166,7 @@ def train(
         network = new_network(settings)
         count_colors(network, store)
         report = fit(network, store, judge, settings, run, accelerator, False, on_progress, True)
-        warning = collapse(report)
+        warning = collapse(report, settings.network)
     if not accelerator.is_main_process:
         return Run(run, Record(version=ssim_ae.__version__, settings=settings, reach=0), report)
 
@@ -216,6 +216,8 @@ def _stretched(settings: Settings, store: PictureStore, resumed: bool, on_note: 
     if settings.contrast != "auto":
         return settings
     if settings.stretch is not None:
+        if isinstance(settings.stretch.level, list) and settings.color == "grey":
+            raise InputError("stretch.level has three values, but grey pictures one: give one")
         if not resumed:
             on_note("stretch is given, so these pictures' own range is not looked at")
         return settings
