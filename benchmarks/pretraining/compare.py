@@ -2,8 +2,8 @@
 
     SSIM_AE_DATA=<folder> python benchmarks/pretraining/compare.py [--set NAME] [--steps N]
 
-By default 70, 280 and 1,200 steps (half a minute, two and nine minutes on two cores of the machine
-of the committed result, which multiplies no bf16), seed 0, every set, alternately; adds to
+By default 70, 280 and 1,200 steps (half a minute, two and nine minutes on two cores without bf16, a
+third of it with), seed 0, every set, alternately; adds to
 benchmarks/results/pretraining.json and does not repeat what is there.
 """
 
