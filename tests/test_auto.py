@@ -16,7 +16,7 @@ from PIL import Image
 
 from ssim_ae import Detector, evaluate, train
 from ssim_ae.config import ResidualSettings
-from ssim_ae.data.images import coloured
+from ssim_ae.data.chroma import coloured
 from ssim_ae.data.synthetic import make_dataset
 from ssim_ae.training import assemble
 from ssim_ae.training.choose import BLUR, CLEARLY
@@ -224,3 +224,25 @@ def test_colour_is_found_out(fabric: Path, tmp_path: Path) -> None:
     red = tmp_path / "red.png"
     Image.fromarray(values).save(red)
     assert coloured([files[0], red])
+
+
+@pytest.mark.parametrize("lamp", [(1, 1, 1), (1.03, 1.0, 0.98)])
+def test_colours_of_faint_pictures_are_faint(
+    fabric: Path, tmp_path: Path, lamp: tuple[float, ...]
+) -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 0.5, (160, 176, 3))
+
+    def told(values: np.ndarray) -> bool:
+        file = tmp_path / "faint.png"
+        Image.fromarray(np.round(values * lamp + noise).clip(0, 255).astype(np.uint8)).save(file)
+        return coloured([file])
+
+    weave = np.asarray(Image.open(next((fabric / "train" / "good").iterdir())), np.float32)
+    faint = np.repeat((128 + (weave[..., None] - 128) / 8), 3, 2)
+    assert not told(faint)  # of a lamp, or of noise
+    faint[:40, :40, 0] += 8  # a twentieth of the pixels is a little red
+    assert told(faint)
+    full = np.repeat(128 + (weave[..., None] - weave.mean()) * 2.0, 3, 2)
+    full[:40, :40, 0] += 8
+    assert not told(full)  # where contrast is full, so little is no colour

@@ -11,7 +11,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from ssim_ae.data import images
+from ssim_ae.data import chroma, images
 from ssim_ae.data.images import read_mask, read_picture, readable, size_of, to_pixels
 from ssim_ae.data.working_size import Preparation
 from ssim_ae.errors import PictureError
@@ -329,5 +329,5 @@ def test_colour_is_looked_for_in_strips(tmp_path: Path, monkeypatch: pytest.Monk
     grey = save(tmp_path, Image.fromarray(values), "grey.png")
     for at_once in (1 << 24, 100):
         monkeypatch.setattr(images, "AT_ONCE", at_once)
-        assert images.coloured([grey, coloured])
-        assert not images.coloured([grey])
+        assert chroma.coloured([grey, coloured])
+        assert not chroma.coloured([grey])

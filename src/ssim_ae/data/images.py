@@ -36,7 +36,6 @@ AT_ONCE = 1 << 24  # pixels converted or enlarged at a time: copies of a line sc
 NAMED = 3  # files in one line of error
 DECODE_THREADS = 4
 WHITE_IS_ZERO = 0  # TIFF 6.0: 0 is white, the largest value black
-CHROMA = 24  # grey levels between the channels of a coloured pixel, at least
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM")  # no decoder that runs programs
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
 Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, PIXEL_LIMIT)
@@ -200,20 +199,6 @@ def _converted(image: Image.Image, color: str, name: object) -> Pixels:
     elif image.mode not in ("L", "RGB"):
         image = image.convert("L" if image.mode == "1" else "RGB")
     return np.array(image.convert(mode), dtype=np.uint8)
-
-
-def coloured(files: Sequence[Path], most: int = 16) -> bool:
-    """Whether some of the pictures, up to ``most`` evenly spaced, hold colour: channels that differ
-    by more than ``CHROMA`` grey levels in a hundredth of the pixels (less is noise, or a tint)."""
-    for file in files[:: -(-len(files) // most)]:
-        pixels = read_picture(file, "rgb")
-        found = 0
-        for top, bottom in strips(*pixels.shape[:2]):
-            part = pixels[top:bottom]
-            found += int(np.count_nonzero(part.max(axis=2) - part.min(axis=2) > CHROMA))
-        if found > 0.01 * pixels.shape[0] * pixels.shape[1]:
-            return True
-    return False
 
 
 def readable(files: Sequence[Path]) -> tuple[list[Path], list[str]]:

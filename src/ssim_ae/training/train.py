@@ -15,8 +15,8 @@ import torch
 import ssim_ae
 from ssim_ae.config import PLAIN, Settings
 from ssim_ae.config_files import load_settings, save_settings
+from ssim_ae.data.chroma import coloured
 from ssim_ae.data.contrast import stretch_of
-from ssim_ae.data.images import coloured
 from ssim_ae.data.patches import draw_patches
 from ssim_ae.data.picture_store import PictureStore
 from ssim_ae.data.split import group_names
