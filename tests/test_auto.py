@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ TINY = ["first_layer_channels=4", "latent=8", "steps=8", "batch_size=4", "resize
 def no_second_start() -> Iterator[None]:
     """After eight steps any network looks collapsed; starting again is tested by itself."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ssim_ae.training.train.collapse", lambda report: None)
+        patch.setattr("ssim_ae.training.train.collapse", lambda *_: None)
         yield
 
 
@@ -171,7 +171,7 @@ def test_a_collapsed_training_starts_again_once(
 ) -> None:
     asked: list[dict[str, float]] = []
 
-    def collapsed_at_first(report: dict[str, float]) -> str | None:
+    def collapsed_at_first(report: dict[str, float], network: str) -> str | None:
         asked.append(report)
         return "training collapsed: told so" if len(asked) == 1 else None
 
@@ -192,7 +192,7 @@ def test_interrupted_after_it_started_again_it_goes_on_as_if_it_had_not_been(
     fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It collapses both times: the second one stands, and is not started a third time."""
-    monkeypatch.setattr("ssim_ae.training.train.collapse", lambda report: "training collapsed")
+    monkeypatch.setattr("ssim_ae.training.train.collapse", lambda *_: "training collapsed")
     changes = [*TINY, "choose=false", "precision=float32", "steps=20"]
     train(fabric, changes=changes, output=tmp_path / "whole")
     seen: list[int] = []
@@ -226,23 +226,44 @@ def test_colour_is_found_out(fabric: Path, tmp_path: Path) -> None:
     assert coloured([files[0], red])
 
 
-@pytest.mark.parametrize("lamp", [(1, 1, 1), (1.03, 1.0, 0.98)])
+LAMP = np.array([1.03, 1.0, 0.98])
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Callable[..., bool]:
+    """Whether such values, with so much noise in each channel, hold colour."""
+
+    def ask(values: np.ndarray, noise: float = 0.5) -> bool:
+        noisy = values + np.random.default_rng(0).normal(0, noise, values.shape)
+        Image.fromarray(np.round(noisy).clip(0, 255).astype(np.uint8)).save(tmp_path / "p.png")
+        return coloured([tmp_path / "p.png"])
+
+    return ask
+
+
+@pytest.mark.parametrize("lamp", [np.ones(3), LAMP])
 def test_colours_of_faint_pictures_are_faint(
-    fabric: Path, tmp_path: Path, lamp: tuple[float, ...]
+    fabric: Path, told: Callable[..., bool], lamp: np.ndarray
 ) -> None:
-    rng = np.random.default_rng(0)
-    noise = rng.normal(0, 0.5, (160, 176, 3))
-
-    def told(values: np.ndarray) -> bool:
-        file = tmp_path / "faint.png"
-        Image.fromarray(np.round(values * lamp + noise).clip(0, 255).astype(np.uint8)).save(file)
-        return coloured([file])
-
     weave = np.asarray(Image.open(next((fabric / "train" / "good").iterdir())), np.float32)
     faint = np.repeat((128 + (weave[..., None] - 128) / 8), 3, 2)
-    assert not told(faint)  # of a lamp, or of noise
+    assert not told(faint * lamp)
+    assert not told(faint * lamp, noise=2)
     faint[:40, :40, 0] += 8  # a twentieth of the pixels is a little red
-    assert told(faint)
+    assert told(faint * lamp)
     full = np.repeat(128 + (weave[..., None] - weave.mean()) * 2.0, 3, 2)
     full[:40, :40, 0] += 8
-    assert not told(full)  # where contrast is full, so little is no colour
+    assert not told(full * lamp)  # where contrast is full, so little is no colour
+
+
+@pytest.mark.parametrize("black", [(2, 2, 2), (1, 2, 1), (2, 3, 2), (8, 9, 8)])
+@pytest.mark.parametrize("level", [40, 80])
+def test_a_grey_object_on_a_dark_ground_holds_none(
+    told: Callable[..., bool], black: tuple[int, ...], level: int
+) -> None:
+    dark = np.tile(np.array(black, np.float32), (160, 160, 1))
+    dark[40:112, 40:112] = level * LAMP**2
+    assert not told(dark)
+    assert not told(dark[:3, :3])  # too small for a block
+    dark[60:90, 60:90, 0] *= 1.25
+    assert told(dark)

@@ -538,7 +538,7 @@ def test_pictures_of_another_scale_are_told(run: Path, fabric: Path, tmp_path: P
     for side in (160, 320, 480):
         Image.fromarray(np.zeros((side, 2 * side), np.uint8)).save(tmp_path / f"{side}.png")
     told = ssim_ae("inspect", own, *sorted(tmp_path.glob("*.png"))).stderr
-    assert told.count("another scale than the detector knows") == 1  # of the first one
+    assert told.count("at another scale than the detector knows") == 1  # of the first one
     assert "320.png: 640x320 is reduced 2 times to working size, the pictures" in told
     twice = tmp_path / "twice"
     shutil.copytree(fabric, twice)

@@ -9,14 +9,16 @@ import onnxruntime
 import pytest
 import torch
 
+from ssim_ae import train
 from ssim_ae.config import PLAIN, ResidualSettings, Stretch
 from ssim_ae.config_files import load_settings
 from ssim_ae.data.contrast import MARGIN, MOST, ORDINARY, clipped, stretch_of, stretched
 from ssim_ae.data.patches import draw_patches
 from ssim_ae.data.picture_store import PictureStore
 from ssim_ae.data.working_size import Preparation
+from ssim_ae.deploy.fold import folded
 from ssim_ae.deploy.onnx import graph_bytes
-from ssim_ae.errors import SettingsError
+from ssim_ae.errors import InputError, SettingsError
 from ssim_ae.model.anomaly_map import Residual
 from ssim_ae.model.inspector import Inspector
 from ssim_ae.model.joint import JointNetwork, WholePicture
@@ -133,11 +135,33 @@ def test_patches_come_stretched_and_the_graph_stretches_likewise(
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+def test_a_level_for_each_channel_needs_no_further_operators() -> None:
+    """Those that MindIR has a translation of (deploy/mindspore_ops.py) are enough."""
+    residual = Residual(ResidualSettings.model_validate({"terms": [{"kind": "l1"}]}))
+    network = WholePicture(JointNetwork(3, 4, 2)).eval()
+    kinds = []
+    for level in (0.4, [0.5, 0.4, 0.3]):
+        inside = Inspector(network, residual, Stretch(gain=3, level=level)).eval()
+        kinds.append({n.op_type for n in folded(graph_bytes(inside, 3, 128), 128, 128).graph.node})
+    assert kinds[1] - kinds[0] <= {"Slice", "Concat", "Sub"}
+
+
 def test_only_the_joint_network_is_stretched() -> None:
     with pytest.raises(SettingsError, match="needs network=joint"):
         load_settings("autoencoder", changes=["contrast=auto"])
     three = ["stretch.gain=2", "stretch.level=[0.5, 0.5]"]
     with pytest.raises(SettingsError, match=r"stretch\.level"):
         load_settings("auto", changes=three)
+
+
+@pytest.mark.parametrize("contrast", ["auto", "as-is"])
+def test_three_levels_are_for_colour(fabric: Path, tmp_path: Path, contrast: str) -> None:
+    three = ["stretch.gain=2", "stretch.level=[0.5, 0.4, 0.3]", f"contrast={contrast}"]
+    with pytest.raises(InputError, match="three values, but grey pictures one"):
+        train(fabric, changes=[*three, "color=grey", "resize=none"], output=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_settings_of_the_stretch_are_checked() -> None:
     with pytest.raises(SettingsError, match=r"stretch\.gain is 0\.5"):
         load_settings("auto", changes=["stretch.gain=0.5", "stretch.level=0.5"])

@@ -14,7 +14,6 @@ import pytest
 from PIL import Image
 
 from ssim_ae import Detector, train
-from ssim_ae.config import ResidualTerm
 from ssim_ae.data.images import read_picture
 from ssim_ae.deploy import openvino as ir
 from ssim_ae.deploy.export import check, export
@@ -295,17 +294,12 @@ def test_a_processor_without_bf16_is_told(own: Path, monkeypatch: pytest.MonkeyP
         Detector.load(own, BF16)
 
 
-@pytest.mark.parametrize("kind", ["memory", "features", "rarity"])
-def test_what_does_not_survive_bf16_is_refused(
-    own: Path, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
+def test_the_joint_network_is_refused_in_bf16(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openvino.Core, "get_property", lambda *_: ["BF16"])
     record = Detector.load(own).record
-    terms = [*record.settings.residual.terms, ResidualTerm(kind=kind)]
-    residual = record.settings.residual.model_copy(update={"terms": terms})
-    settings = record.settings.model_copy(update={"residual": residual})
+    settings = record.settings.model_copy(update={"network": "joint"})
     file = own / "detector.onnx"
-    with pytest.raises(InputError, match=rf"map of {kind} does not survive bf16: use openvino"):
+    with pytest.raises(InputError, match=r"do not survive bf16: use openvino"):
         start_engine(
             BF16, file, file.read_bytes(), record.model_copy(update={"settings": settings})
         )

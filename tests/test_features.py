@@ -215,7 +215,7 @@ def test_other_presets_have_no_features() -> None:
 @pytest.fixture(scope="module")
 def quick() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ssim_ae.training.train.collapse", lambda report: None)
+        patch.setattr("ssim_ae.training.train.collapse", lambda *_: None)
         patch.setattr("ssim_ae.training.train.imagenet_weights", dict)
         patch.setattr("ssim_ae.training.core_set.imagenet_weights", package_weights)
         yield

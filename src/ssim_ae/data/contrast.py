@@ -35,8 +35,7 @@ def stretched(picture: Tensor, stretch: Stretch | None) -> Tensor:
 def _less(picture: Tensor, level: float | list[float]) -> Tensor:
     if isinstance(level, float):
         return picture - level
-    channels = zip(torch.chunk(picture, len(level), dim=1), level, strict=True)
-    return torch.cat([channel - own for channel, own in channels], 1)
+    return torch.cat([picture[:, i : i + 1] - own for i, own in enumerate(level)], 1)
 
 
 def clipped(picture: Tensor, stretch: Stretch | None) -> Tensor:

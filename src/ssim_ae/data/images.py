@@ -123,8 +123,8 @@ def _upright(image: Image.Image) -> Image.Image:
         turned = ImageOps.exif_transpose(image)
     tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
     if image.mode == "I;16" and tags.get(BITSPERSAMPLE) == (12,):
-        wide = np.asarray(turned).astype(np.uint32)
-        turned = Image.fromarray(((wide * 65535 + 2047) // 4095).astype(np.uint16))
+        twelve = np.asarray(turned)
+        turned = Image.fromarray((twelve << 4) | (twelve >> 8))
     if image.mode == "I;16" and tags.get(PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO:
         return Image.fromarray(65535 - np.asarray(turned))
     return turned

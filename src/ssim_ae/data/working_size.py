@@ -174,7 +174,8 @@ def of_many_sizes(files: Sequence[Path], resize: int | None) -> str | None:
     return (
         f"pictures are of {w}x{h} ({least.name}) to {width}x{height} ({most.name}): brought to a "
         f"short side of {resize}, the same thing is up to {ratio:.1f} times as large in one as in "
-        "another; train on pictures of one size, or with --set resize=none"
+        "another, unless they show as much; then train on pictures of one size, or with "
+        "--set resize=none"
     )
 
 

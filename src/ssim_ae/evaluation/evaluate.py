@@ -90,9 +90,6 @@ def evaluate(
         except PictureError as error:
             unreadable.append(str(error))
             continue
-        except MemoryError:
-            unreadable.append(f"{test.file}: does not fit in memory: cut it into pieces")
-            continue
         finally:
             del decoded
         if too_large is not None:
@@ -125,12 +122,15 @@ def _add(
     Returns a line if it is too large for the control.
 
     Raises:
-        PictureError: it is too small.
+        PictureError: it is too small, or too large.
     """
     mask = test.mask(picture.shape[:2])
     began = time.perf_counter()
-    working, geometry = detector.record.preparation.apply(picture, test.file)
-    anomaly_map, score = detector.measure(working, test.file)
+    try:
+        working, geometry = detector.record.preparation.apply(picture, test.file)
+        anomaly_map, score = detector.measure(working, test.file)
+    except MemoryError:
+        raise PictureError(f"{test.file}: does not fit in memory: cut it into pieces") from None
     tally.seconds += time.perf_counter() - began
     truth = geometry.mask_to_working(mask)
     tally.scores.append((test, score))

@@ -28,8 +28,6 @@ ENGINES = {
     "torch": "on the GPU or CPU, from a run's weights: pip install 'ssim-ae[train]'",
     "mindspore": "of an exported .mindir: pip install 'ssim-ae[mindspore]'",
 }
-# 8 bits leave nothing of |a|^2 - 2ab + |b|^2, nor of a colour's place in a table of 13,824
-NOT_IN_BF16 = ("memory", "features", "rarity")
 OF_SUFFIX = {".onnx": "onnxruntime", ".xml": "openvino", ".mindir": "mindspore"}
 
 
@@ -74,10 +72,9 @@ def start_engine(
     reason = why_not(name)
     if reason is not None:
         raise InputError(f"engine {name} is not to be had: {reason}")
-    if name == "openvino:bf16":
-        for kind in NOT_IN_BF16:
-            if record.settings.residual.has(kind):
-                raise InputError(f"{file}: its map of {kind} does not survive bf16: use openvino")
+    if name == "openvino:bf16" and record.settings.network == "joint":
+        # 8 bits leave nothing of |a|^2 - 2ab + |b|^2, nor of a colour's place in a table of 13,824
+        raise InputError(f"{file}: maps of the joint network do not survive bf16: use openvino")
     if library == "openvino":
         from ssim_ae.runtime.openvino_engine import OpenVino
 

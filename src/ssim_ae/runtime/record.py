@@ -49,9 +49,9 @@ class Calibration(BaseModel):
         those += "" if f"{most:.2g}" == those else f" to {most:.2g}"
         return (
             f"{width}x{height} is reduced {geometry.reduction:.2g} times to working size, the "
-            f"pictures that the threshold comes from {those} times: it shows things at another "
-            "scale than the detector knows; take pictures of the same field of view, or "
-            "train with resize=none"
+            f"pictures that the threshold comes from {those} times: unless it shows as much with "
+            "other pixels, things are at another scale than the detector knows; then cut it to "
+            "their size, or train with resize=none"
         )
 
 

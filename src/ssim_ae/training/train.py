@@ -128,7 +128,8 @@ def train(
 
     keep_freed_memory()
     torch.manual_seed(settings.seed)
-    network = new_network(settings, on_note)
+    anew = init_from is None and not resume
+    network = new_network(settings, on_note if anew else lambda _: None)
     if init_from is not None:
         for line in take_over(network, Path(init_from)):
             on_note(line)
@@ -213,11 +214,12 @@ def _settled(settings: Settings, parts: Parts) -> Settings:
 
 def _stretched(settings: Settings, store: PictureStore, resumed: bool, on_note: Note) -> Settings:
     """With the range that good pictures have and the gain that faint ones need, unless given."""
+    given = settings.stretch
+    if given is not None and isinstance(given.level, list) and settings.color == "grey":
+        raise InputError("stretch.level has three values, but grey pictures one: give one")
     if settings.contrast != "auto":
         return settings
-    if settings.stretch is not None:
-        if isinstance(settings.stretch.level, list) and settings.color == "grey":
-            raise InputError("stretch.level has three values, but grey pictures one: give one")
+    if given is not None:
         if not resumed:
             on_note("stretch is given, so these pictures' own range is not looked at")
         return settings
