@@ -4,8 +4,8 @@
 
 Needs no pictures: a fabric is generated. Peak memory is the largest resident set of the process.
 Single runs but for the start-up, which is a median of seven. Writes its result after each part. The
-parts named large_ take half an hour each and run only where named; their committed results are in
-large_pictures.json, from another processor.
+parts named large_ take a quarter of an hour each, or more, and run only where named; their
+committed results are in large_pictures.json.
 """
 
 from __future__ import annotations
