@@ -38,11 +38,11 @@ from ssim_ae.model.network import Autoencoder
 from ssim_ae.model.weights import load_weights
 from ssim_ae.runtime.detector import Detector
 from ssim_ae.runtime.engines import why_not
+from ssim_ae.runtime.openvino_engine import BF16
 from ssim_ae.runtime.record import Record, read_record, write_detector
 
 RESULT = Path(__file__).parent / "results" / "inspect_latency.json"
 ENGINES = ("onnxruntime", "openvino")
-BF16 = "openvino:bf16"
 BATCH = 4  # pictures, for throughput
 QUALITY = ("pixel_auroc", "aupro_30", "image_auroc")
 CHOICES = [

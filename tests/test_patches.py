@@ -7,7 +7,7 @@ from PIL import Image
 
 from ssim_ae.config import AugmentSettings
 from ssim_ae.data import picture_store
-from ssim_ae.data.images import readable
+from ssim_ae.data.images import readable, size_of
 from ssim_ae.data.patches import batch_seed, draw_patches
 from ssim_ae.data.picture_store import PictureStore
 from ssim_ae.data.working_size import Preparation, much_rescaled, of_many_sizes
@@ -158,34 +158,34 @@ def test_small_and_unreadable_pictures(tmp_path: Path) -> None:
 def test_what_much_smaller_pictures_lose_is_said(tmp_path: Path) -> None:
     for side in (130, 400):
         Image.fromarray(np.zeros((side, 2 * side), np.uint8)).save(tmp_path / f"{side}.png")
-    files = sorted(tmp_path.iterdir())
-    line = str(much_rescaled(files, 64, 16))
+    sizes = {f: size_of(f) for f in sorted(tmp_path.iterdir())}
+    line = str(much_rescaled(sizes, 64, 16))
     assert line.startswith("pictures of 800x400 are reduced 6.2 times (resize=64)")
     assert "narrower than about 7 pixels" in line
-    assert much_rescaled(files, 200, 16) is much_rescaled(files, None, 16) is None
+    assert much_rescaled(sizes, 200, 16) is much_rescaled(sizes, None, 16) is None
 
 
 def test_pictures_blown_up_for_nothing_are_said(tmp_path: Path) -> None:
     for side in (50, 100):
         Image.fromarray(np.zeros((side, 2 * side), np.uint8)).save(tmp_path / f"{side}.png")
-    files = sorted(tmp_path.iterdir())
-    line = str(much_rescaled(files, 256, 128))
+    sizes = {f: size_of(f) for f in sorted(tmp_path.iterdir())}
+    line = str(much_rescaled(sizes, 256, 128))
     assert line.startswith("pictures of 200x100 are enlarged 2.6 times (resize=256)")
     assert line.endswith("--set resize=128 is enough")  # patches must fit
-    assert much_rescaled(files, 256, 16).endswith("--set resize=100 is enough")
-    assert much_rescaled(files, 200, 128) is None  # twice and no more
-    assert much_rescaled(files, 256, 256) is None  # less is not to be had
+    assert much_rescaled(sizes, 256, 16).endswith("--set resize=100 is enough")
+    assert much_rescaled(sizes, 200, 128) is None  # twice and no more
+    assert much_rescaled(sizes, 256, 256) is None  # less is not to be had
 
 
 def test_pictures_of_several_sizes_are_said(tmp_path: Path) -> None:
     for side in (100, 120, 200):
         Image.fromarray(np.zeros((side, 300), np.uint8)).save(tmp_path / f"{side}.png")
-    files = sorted(tmp_path.iterdir())
-    line = str(of_many_sizes(files, 64))
+    sizes = {f: size_of(f) for f in sorted(tmp_path.iterdir())}
+    line = str(of_many_sizes(sizes, 64))
     assert line.startswith("pictures are of 300x100 (100.png) to 300x200 (200.png)")
     assert "up to 2.0 times as large" in line
-    assert of_many_sizes(files, None) is None  # nothing is resized
-    assert of_many_sizes(files[:2], 64) is None  # 1.2 times: as pictures are
+    assert of_many_sizes(sizes, None) is None  # nothing is resized
+    assert of_many_sizes(dict(list(sizes.items())[:2]), 64) is None  # 1.2 times: as pictures are
 
 
 def test_all_unreadable_pictures_are_told_at_once(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ssim_ae.data.images import PIXEL_LIMIT, Map, Pixels, read_picture, size_of, strips
+from ssim_ae.data.images import PIXEL_LIMIT, Map, Pixels, read_picture, strips
 from ssim_ae.errors import PictureError
 
+Sizes = Mapping[Path, tuple[int, int]]  # of pictures: height, width
 UNLIKE = 1.25  # times another scale: worth a word
 MUCH = 2.0  # times smaller or larger: worth a word
 
@@ -161,12 +162,11 @@ def _filter(old: tuple[int, int], new: tuple[int, int]) -> Image.Resampling:
     return Image.Resampling.BOX if new[0] <= old[0] else Image.Resampling.BICUBIC
 
 
-def of_many_sizes(files: Sequence[Path], resize: int | None) -> str | None:
+def of_many_sizes(sizes: Sizes, resize: int | None) -> str | None:
     """A line where bringing pictures to one size shows the same thing at several scales."""
     if resize is None:
         return None
-    sizes = {file: size_of(file) for file in files}
-    least, most = (f(files, key=lambda file: min(sizes[file])) for f in (min, max))
+    least, most = (f(sizes, key=lambda file: min(sizes[file])) for f in (min, max))
     ratio = min(sizes[most]) / min(sizes[least])
     if ratio <= UNLIKE:
         return None
@@ -179,12 +179,12 @@ def of_many_sizes(files: Sequence[Path], resize: int | None) -> str | None:
     )
 
 
-def much_rescaled(files: Sequence[Path], resize: int | None, tile: int) -> str | None:
+def much_rescaled(sizes: Sizes, resize: int | None, tile: int) -> str | None:
     """A line where the working size loses much of the largest picture, or blows it up although
     ``tile``, the least that it could be, would not; else None."""
     if resize is None:
         return None
-    height, width = max((size_of(file) for file in files), key=min)
+    height, width = max(sizes.values(), key=min)
     factor, least = min(height, width) / resize, max(tile, min(height, width))
     if factor < 1 / MUCH and least < resize:
         return (

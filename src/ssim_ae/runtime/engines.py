@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ssim_ae.data.images import Map, Pixels
 from ssim_ae.errors import InputError
+from ssim_ae.runtime.openvino_engine import BF16
 
 if TYPE_CHECKING:
     from ssim_ae.runtime.record import Record
@@ -24,7 +25,7 @@ ENGINES = {
     "onnxruntime:openvino": "on Intel devices: pip install onnxruntime-openvino instead",
     "onnxruntime:coreml": "on Apple devices; part of onnxruntime for macOS",
     "openvino": "on the CPU: pip install 'ssim-ae[openvino]'",
-    "openvino:bf16": "in bf16, on CPUs that compute it: pip install 'ssim-ae[openvino]'",
+    BF16: "in bf16, on CPUs that compute it: pip install 'ssim-ae[openvino]'",
     "torch": "on the GPU or CPU, from a run's weights: pip install 'ssim-ae[train]'",
     "mindspore": "of an exported .mindir: pip install 'ssim-ae[mindspore]'",
 }
@@ -72,7 +73,7 @@ def start_engine(
     reason = why_not(name)
     if reason is not None:
         raise InputError(f"engine {name} is not to be had: {reason}")
-    if name == "openvino:bf16" and record.settings.network == "joint":
+    if name == BF16 and record.settings.network == "joint":
         # 8 bits leave nothing of |a|^2 - 2ab + |b|^2, nor of a colour's place in a table of 13,824
         raise InputError(f"{file}: maps of the joint network do not survive bf16: use openvino")
     if library == "openvino":
@@ -106,7 +107,7 @@ def why_not(name: str) -> str | None:
             from ssim_ae.runtime.onnxruntime_engine import missing_provider
 
             return missing_provider(name)
-        if name == "openvino:bf16":
+        if name == BF16:
             from ssim_ae.runtime.openvino_engine import no_bf16
 
             return no_bf16()

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
 from ssim_ae.errors import DetectorError
 from ssim_ae.files import write_atomically
-from ssim_ae.runtime.record import Record, claimed_format, refuse_newer, sha256
+from ssim_ae.runtime.record import Record, claimed_format, damage, refuse_newer, sha256
 
 
 class Sidecar(BaseModel):
@@ -65,10 +65,8 @@ def read_sidecar(file: Path) -> Sidecar:
         raise DetectorError(f"{missing}: cannot be read ({error.strerror}): copy it too") from None
     except (ValueError, ValidationError, RecursionError) as error:
         refuse_newer(claimed_format(text, "record"), beside)
-        reason = str(error).splitlines()[0]
-        if isinstance(error, ValidationError):
-            first = error.errors()[0]
-            reason = f"{'.'.join(str(p) for p in first['loc'])}: {first['msg']}"
+        first = str(error).splitlines()[0]
+        reason = damage(error) if isinstance(error, ValidationError) else first
         raise DetectorError(f"{beside}: is damaged ({reason}): export the run again") from None
     refuse_newer(found.record.format, beside)
     if list(found.files.values()) != list(now.values()):

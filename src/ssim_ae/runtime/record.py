@@ -114,10 +114,8 @@ def read_record(model: bytes, name: object) -> Record:
         found = Record.model_validate_json(entries[KEY])
     except ValidationError as error:
         refuse_newer(claimed_format(entries[KEY]), name)
-        first = error.errors()[0]
-        where = ".".join(str(p) for p in first["loc"])
         raise DetectorError(
-            f"{name}: its record is damaged ({where}: {first['msg']}): copy it again"
+            f"{name}: its record is damaged ({damage(error)}): copy it again"
         ) from None
     refuse_newer(found.format, name)
     held = found.thresholds if found.format >= WITH_CONSTANTS else None
@@ -167,6 +165,12 @@ def sha256(data: bytes) -> str:
 def picture_fingerprint(file: Path) -> str:
     """First 64 bits of the SHA-256 of a file's bytes, hexadecimal."""
     return sha256(file.read_bytes())[:16]
+
+
+def damage(error: ValidationError) -> str:
+    """Place and reason of the first thing that is wrong."""
+    first = error.errors()[0]
+    return f"{'.'.join(str(p) for p in first['loc'])}: {first['msg']}"
 
 
 def refuse_newer(version: int | None, name: object) -> None:

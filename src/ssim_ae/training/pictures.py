@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from ssim_ae.config import Settings
-from ssim_ae.data.images import named, readable
+from ssim_ae.data.images import named, readable, size_of
 from ssim_ae.data.layouts import training_pictures
 from ssim_ae.data.picture_store import PictureStore
 from ssim_ae.data.split import distinct, group_names, hold_out, third_part
@@ -91,8 +91,9 @@ def stores(parts: Parts, settings: Settings, on_note: Note) -> tuple[PictureStor
             "they are decoded anew for every batch, which is slower"
         )
     every = parts.train + parts.chosen_on + parts.held_out
-    much = much_rescaled(every, settings.resize, settings.tile)
-    for line in (much, of_many_sizes(every, settings.resize)):
+    sizes = {file: size_of(file) for file in every}
+    much = much_rescaled(sizes, settings.resize, settings.tile)
+    for line in (much, of_many_sizes(sizes, settings.resize)):
         if line is not None:
             on_note(line)
     judge = parts.chosen_on or parts.held_out
