@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 
 import pytest
@@ -28,11 +27,3 @@ def run(fabric: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "fabric"
     train(fabric, "autoencoder", changes=TINY, output=folder)
     return folder
-
-
-def ctrl_c() -> None:
-    """What a SIGINT would call here; the signal itself is sent to processes of their own."""
-    handler = signal.getsignal(signal.SIGINT)
-    assert callable(handler)
-    assert handler is not signal.default_int_handler  # the training has put its own there
-    handler(signal.SIGINT, None)

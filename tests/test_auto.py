@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,6 @@ from ssim_ae.data.synthetic import make_dataset
 from ssim_ae.training import assemble
 from ssim_ae.training.choose import BLUR, CLEARLY
 from ssim_ae.training.loop import Interrupted, Progress
-from tests.conftest import ctrl_c
 
 pytestmark = pytest.mark.e2e
 TINY = ["first_layer_channels=4", "latent=8", "steps=8", "batch_size=4", "resize=null", "seed=3"]
@@ -199,7 +200,7 @@ def test_interrupted_after_it_started_again_it_goes_on_as_if_it_had_not_been(
     def stop(line: Progress) -> None:
         seen.append(line.step)
         if seen == [10, 20, 10]:  # in the second training
-            ctrl_c()
+            os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(Interrupted, match="step 10 of 20"):
         train(fabric, changes=changes, output=tmp_path / "run", on_progress=stop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -59,6 +60,23 @@ def test_engines_equal_torch(run: Path, engine: str, shape: tuple[int, int]) -> 
     found, found_scores = loaded.engine.run(image)
     np.testing.assert_allclose(found, maps.numpy(), atol=1e-5)
     np.testing.assert_allclose(found_scores, scores.numpy(), atol=1e-5)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_ctrl_c_after_engines_have_gone_is_heard(run: Path) -> None:
+    pytest.importorskip("openvino")  # an extra
+    code = f"""
+import os, signal
+from ssim_ae import Detector
+
+first, second = (Detector.load({str(run)!r}, "openvino") for _ in range(2))
+del first
+del second
+signal.signal(signal.SIGINT, lambda *_: print("heard", flush=True))
+os.kill(os.getpid(), signal.SIGINT)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "heard\n")
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,6 @@ from ssim_ae.training.checkpoint import STATE, read_numbers
 from ssim_ae.training.devices import start_accelerator
 from ssim_ae.training.held_out import collapse
 from ssim_ae.training.loop import Interrupted, fit, learning_rate_at
-from tests.conftest import ctrl_c
 
 TINY = ["steps=20", "batch_size=4", "first_layer_channels=2", "latent=4", "resize=null"]
 
@@ -37,7 +38,7 @@ def fitted(
 
     def on_progress(line: Any) -> None:
         if line.step == stop_at:
-            ctrl_c()
+            os.kill(os.getpid(), signal.SIGINT)
 
     run.mkdir(exist_ok=True)
     report = fit(network, store, store, s, run, start_accelerator(s), resume, on_progress)

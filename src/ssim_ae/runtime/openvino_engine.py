@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,22 @@ from ssim_ae.errors import DetectorError, SsimAeError
 BF16 = "openvino:bf16"
 
 
-def no_bf16() -> str | None:
-    """Why OpenVINO computes no bf16 here, in one line; None where it does."""
+@functools.cache
+def _core() -> Any:
+    """One for the process, never given up.
+
+    OpenVINO 2026.4 gives the thread that first computes with a Core a stack for signals and, when
+    the Core goes, the stack of before. Of two that go in the order they came, the second brings
+    back what the first has unmapped: the next Ctrl-C is a segmentation fault.
+    """
     import openvino as ov
 
-    if "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    return ov.Core()
+
+
+def no_bf16() -> str | None:
+    """Why OpenVINO computes no bf16 here, in one line; None where it does."""
+    if "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         return None
     return "OpenVINO computes no bf16 on this processor: use openvino, in float32"
 
@@ -37,11 +49,9 @@ class OpenVino:
         threads: int | None = None,
         name: str = "openvino",
     ) -> None:
-        import openvino as ov
-
         self.name = name
         self._turn = threading.Lock()  # all threads share one request and its output memory
-        core = ov.Core()
+        core = _core()
         # f32: CPUs with bf16 units would otherwise give, unasked, other maps than calibrated on
         options: dict[str, object] = {
             "PERFORMANCE_HINT": "LATENCY",
