@@ -2,6 +2,7 @@
 
     SSIM_AE_DATA=<folder> python benchmarks/quality.py [--set NAME] [--seed N] [--work DIR]
     python benchmarks/quality.py --steps N    longer or shorter trainings, kept apart
+    python benchmarks/quality.py --precision float32    as where a processor knows no bf16
     python benchmarks/quality.py --ranks      how well the self-made score ranks the candidates
     python benchmarks/quality.py --latency    milliseconds a picture on every engine
 
@@ -41,6 +42,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", choices=SETS)
     parser.add_argument("--seed", action="append", type=int)
     parser.add_argument("--steps", type=int, help="another length of training than the default")
+    parser.add_argument("--precision", help="another one than the processor's best, kept apart")
     parser.add_argument("--work", type=Path, default=Path("runs/quality"))
     parser.add_argument("--ranks", action="store_true")
     parser.add_argument("--latency", action="store_true")
@@ -48,13 +50,15 @@ def main() -> None:
     arguments = parser.parse_args()
     data = folder_of_sets()
     result = load_result(arguments.result)
-    length = f"_{arguments.steps}_steps" if arguments.steps else ""
+    changes = {"precision": arguments.precision} if arguments.precision else {}
+    label = f"_{arguments.precision}" if arguments.precision else ""
+    if arguments.steps:
+        changes["steps"] = arguments.steps
+        label += f"_{arguments.steps}_steps"
     for seed in arguments.seed or SEEDS:
         for name in arguments.set or SETS:
             folder, options = SETS[name]
-            run = arguments.work / f"{name}_{seed}{length}"
-            if arguments.steps:
-                options = [*options, "--set", f"steps={arguments.steps}"]
+            run = arguments.work / f"{name}_{seed}{label}"
             if arguments.latency:
                 latency = result.setdefault("latency", {})
                 if name not in latency and (run / "detector.onnx").exists():
@@ -67,11 +71,15 @@ def main() -> None:
                     ranks[str(seed)], parts = true_results(run, data / folder)
                     for part, found in parts.items():
                         result.setdefault(part, {}).setdefault(name, {})[str(seed)] = found
+                alone = result.setdefault("filters_alone", {}).setdefault(name, {})
+                if str(seed) not in alone and (run / "choice.json").exists():
+                    alone[str(seed)] = filters_alone(run, data / folder)
             else:
-                runs = result.setdefault(f"runs{length}", {}).setdefault(name, {})
-                chosen = [*options, "--set", f"seed={seed}"]
+                runs = result.setdefault(f"runs{label}", {}).setdefault(name, {})
+                settings = {**changes, "seed": seed}
+                chosen = [x for k, v in settings.items() for x in ("--set", f"{k}={v}")]
                 if str(seed) not in runs:
-                    runs[str(seed)] = measure(folder, chosen, data, run)
+                    runs[str(seed)] = measure(folder, [*options, *chosen], data, run)
             save_result(result, arguments.result)
 
 
@@ -193,6 +201,46 @@ def true_results(run: Path, dataset: Path) -> tuple[list[dict[str, Any]], dict[s
     if record.settings.stretch is not None and record.settings.stretch.gain == 1:
         parts["clipped"] = {"without": test[-1], "with": test[usual]}
     return candidates, parts
+
+
+def filters_alone(run: Path, dataset: Path) -> dict[str, float | None]:
+    """What the control's filters find without any model, on pictures as they are, when nothing is
+    done to their map: in the units of the good pictures that the run measured its maps on."""
+    import torch
+
+    from ssim_ae.data.images import read_picture
+    from ssim_ae.data.layouts import test_pictures, training_pictures
+    from ssim_ae.data.picture_store import PictureStore
+    from ssim_ae.evaluation.metrics import PixelCounts, auroc, per_score
+    from ssim_ae.model.anomaly_map import Residual
+    from ssim_ae.model.findings import findings
+    from ssim_ae.model.inspector import Inspector, MedianGrey
+    from ssim_ae.runtime.detector import Detector
+    from ssim_ae.training.assemble import CONTROL
+    from ssim_ae.training.choose import normalised
+
+    record = Detector.load(run).record
+    chosen_on = json.loads((run / "split.json").read_text())["chosen_on"]
+    good = [file for file in training_pictures(dataset) if file.name in chosen_on]
+    store = PictureStore(good, record.preparation, record.settings.tile, memory=1 << 30)
+    median, tally = MedianGrey(), PixelCounts()
+    filters = Residual(normalised(median, CONTROL, store))
+    scores, defective = [], []
+    with torch.inference_mode():
+        for test in test_pictures(dataset):
+            working, geometry = record.preparation.apply(
+                read_picture(test.file, record.preparation.color), test.file
+            )
+            picture = Inspector.picture(torch.from_numpy(working)[None])
+            anomaly_map = filters(picture, findings(median(picture)))[0].numpy()
+            tally.add(anomaly_map, geometry.mask_to_working(test.mask(geometry.original)))
+            scores.append(float(anomaly_map.max()))
+            defective.append(not test.is_good)
+    return {
+        "pixel_auroc": tally.auroc(),
+        "aupro_30": tally.aupro(0.3),
+        "image_auroc": auroc(*per_score(np.array(scores), np.array(defective))),
+    }
 
 
 if __name__ == "__main__":

@@ -51,17 +51,34 @@ def quality_of(parts: dict[str, str]) -> str:
             brightness = metrics[0]["baselines"]["brightness_image_auroc"]
             rows.append([
                 f"{name}, {label}, {len(runs)} seeds",
-                f"{mean(r['seconds']['training'] for r in runs):.0f} s",
+                f"{mean(r['seconds']['train_command'] for r in runs):.0f} s",
                 *(spread(m[k] for m in metrics) for k in QUALITY),
                 *(spread(a[k] for a in at) for k in ("recall", "false_reject_rate")),
                 " / ".join(f"{mean(c[k] for c in control):.3f}" for k in QUALITY),
                 f"{brightness:.3f}",
             ])  # fmt: skip
     head = [
-        "set", "training", "pixel AUROC", "AU-PRO (30 %)", "image AUROC", "recall",
+        "set", "`train` took", "pixel AUROC", "AU-PRO (30 %)", "image AUROC", "recall",
         "false rejects (asked 0.05)", "no model: pixel / AU-PRO / image",
         "brightness alone: image AUROC",
     ]  # fmt: skip
+    return markdown(head, rows)
+
+
+def controls() -> str:
+    """One row for each set: what no model finds, without and with what is done to the map at last,
+    beside the trained one, whose map has the same done to it."""
+    rows = []
+    for name, alone in result("quality")["filters_alone"].items():
+        metrics = [run["metrics"] for run in result("quality")["runs"][name].values()]
+        columns = [
+            list(alone.values()), [m["baselines"]["no_model"] for m in metrics], metrics
+        ]  # fmt: skip
+        rows.append([
+            f"{name}, {len(metrics)} seeds",
+            *(" / ".join(f"{mean(m[k] for m in found):.3f}" for k in QUALITY) for found in columns),
+        ])  # fmt: skip
+    head = ["set", "no model: the filters alone", "no model, surroundings and blur", "trained"]
     return markdown(head, rows)
 
 
@@ -109,7 +126,7 @@ def ranks() -> str:
 def left_out() -> str:
     """Each set in turn: the candidate that the other set of its kind would have settled."""
     ranks = result("quality")["ranks"]
-    found = {name: next(iter(runs.values())) for name, runs in ranks.items()}
+    found = {name: averaged(runs) for name, runs in ranks.items()}
     rows = []
     for name, candidates in found.items():
         others = [o for o in found if o != name and usual(found[o]) == usual(candidates)]
@@ -129,7 +146,7 @@ def memory() -> str:
     """One row for each set whose run kept a memory: the usual weights without and with it."""
     rows = []
     for name, runs in result("quality")["ranks"].items():
-        candidates = next(iter(runs.values()))
+        candidates = averaged(runs)
         kept = candidates[usual(candidates)]
         if "memory" not in kept["weights"]:
             continue
@@ -161,17 +178,32 @@ def smoothed() -> str:
 
 
 def placed() -> str:
-    """One row for each set: the same seeds, generated defects about places inside the patch, and at
-    its border as well."""
+    """Generated defects about places inside the patch, and at its border as well."""
+    return _two_ways(
+        {"inside": "runs_defects_inside", "as often at the border": "runs_not_blurred"}
+    )
+
+
+def drawn() -> str:
+    """Patches: of two the one with more structure, and every one."""
+    return _two_ways({"the more structured of two": "runs", "drawn evenly": "runs_drawn_evenly"})
+
+
+def _two_ways(parts: dict[str, str]) -> str:
+    """One row for each set: the same seeds, trained in two ways."""
+    found = {label: result("quality")[part] for label, part in parts.items()}
+    *_, last = found.values()
     rows = []
-    for name, runs in result("quality")["runs_float32"].items():
-        before = result("quality")["runs_defects_inside"][name]
-        metrics = [[r[seed]["metrics"] for seed in runs] for r in (before, runs)]
-        rows.append([
-            f"{name}, {len(runs)} seeds",
-            *(" / ".join(f"{mean(m[k] for m in found):.3f}" for k in QUALITY) for found in metrics),
-        ])  # fmt: skip
-    return markdown(["set", "inside", "as often at the border"], rows)
+    for name, runs in last.items():
+        cells = []
+        for part in found.values():
+            metrics = [part[name][seed]["metrics"] for seed in runs]
+            areas = " / ".join(f"{mean(m[k] for m in metrics):.3f}" for k in QUALITY)
+            at = [m["at_threshold"] for m in metrics]
+            recall, rejected = (mean(a[k] for a in at) for k in ("recall", "false_reject_rate"))
+            cells.append(f"{areas}, {recall:.3f} at {rejected:.3f}")
+        rows.append([f"{name}, {len(runs)} seeds", *cells])
+    return markdown(["set", *found], rows)
 
 
 def _without_and_with(part: str, head: str) -> str:
@@ -185,6 +217,14 @@ def _without_and_with(part: str, head: str) -> str:
               for how in ("without", "with")),
         ])  # fmt: skip
     return markdown(["set", "without", head], rows)
+
+
+def averaged(runs: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The candidates with the mean of their results on the test pictures over the seeds."""
+    return [
+        {**same[0], "test": {k: mean(c["test"][k] for c in same) for k in QUALITY}}
+        for same in zip(*runs.values(), strict=True)
+    ]
 
 
 def best(candidates: list[dict[str, Any]], confounded: bool) -> int:

@@ -200,6 +200,11 @@ def test_quality_ranks_what_was_shipped(tmp_path: Path) -> None:
     for key, value in chosen["test"].items():
         assert value == pytest.approx(row["metrics"][key], abs=2e-3)
     (usual,) = (c for c in candidates if c["usual"])
+    alone = quality.filters_alone(tmp_path / "run", tmp_path / "set")
+    control = row["metrics"]["baselines"]["no_model"]
+    assert alone.keys() == control.keys()
+    assert alone != control
+    assert all(value > 0.5 for value in alone.values())  # of what is that easily seen
     assert set(parts) == {"surround", "smoothed", "clipped"}
     for found in parts.values():
         assert found["with"] == usual["test"] != found["without"]

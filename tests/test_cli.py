@@ -62,7 +62,7 @@ def test_train_evaluate_inspect_calibrate(fabric: Path, tmp_path: Path) -> None:
     done = ssim_ae("train", fabric, *SMALL, "--output", run)
     assert "at most 5.0% of good pictures rejected on average" in done.stdout
     assert "with 95% confidence at most 14.6%" in done.stdout
-    assert "18, 19 held out for the thresholds, 3 for the maps' weights" in done.stderr
+    assert "17, 19 held out for the thresholds, 4 for the maps' weights" in done.stderr
     present = {f.name for f in run.iterdir()}
     assert {"config.yaml", "detector.onnx", "model.safetensors", "log.jsonl"} <= present
     assert not any(f.name.startswith(".") for f in run.rglob("*"))
@@ -211,7 +211,8 @@ def test_datasets_that_cannot_be_trained_on(kind: str, tmp_path: Path) -> None:
         data.mkdir()
     sizes = {"small": [(90, 90)] * 5, "one": [(140, 140)]}
     for i, size in enumerate(sizes.get(kind, [])):
-        Image.fromarray(np.full(size, i, np.uint8)).save(data / f"{i}.png")
+        ramp = np.broadcast_to(np.arange(size[1], dtype=np.uint8) + i, size)
+        Image.fromarray(ramp).save(data / f"{i}.png")
     if kind == "broken":
         for i in range(5):
             (data / f"{i}.png").write_bytes(b"x")
@@ -292,7 +293,7 @@ def test_export_check_and_doctor(run: Path, fabric: Path, tmp_path: Path) -> Non
         assert f"{name:22} {'usable' if reason is None else 'no: ' + reason}" in told
 
 
-def test_masks_of_another_size_and_leaks_are_told(run: Path, fabric: Path, tmp_path: Path) -> None:
+def test_doubtful_masks_and_leaks_are_told(run: Path, fabric: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(fabric, data)
     shutil.copy(data / "train" / "good" / "000.png", data / "test" / "good" / "leak.png")
@@ -306,9 +307,11 @@ def test_masks_of_another_size_and_leaks_are_told(run: Path, fabric: Path, tmp_p
     assert f"{len(held_out) + 1 - own} test pictures made the thresholds" in done.stderr
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(data / "ground_truth/hole/000_mask.png")
     refused("evaluate", run, data, "--output", tmp_path / "f", says="mask is 8x8")
-    Image.fromarray(np.zeros((160, 176), np.uint8)).save(data / "ground_truth/hole/000_mask.png")
-    refused("evaluate", run, data, "--output", tmp_path / "f", says="marks nothing")
     assert not (tmp_path / "f").exists()
+    Image.fromarray(np.zeros((160, 176), np.uint8)).save(data / "ground_truth/hole/000_mask.png")
+    done = ssim_ae("evaluate", run, data, "--output", tmp_path / "g")
+    assert "no masks of hole: the figures for pixels leave these pictures out" in done.stderr
+    assert "1 masks mark nothing" in done.stderr
     noted = json.loads(ssim_ae("evaluate", run, fabric, "--json").stdout)
     assert noted["notes"] == noted["unreadable"] == []
 

@@ -12,9 +12,16 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from ssim_ae.data import chroma, images
-from ssim_ae.data.images import read_mask, read_picture, readable, size_of, to_pixels
+from ssim_ae.data.images import (
+    lost_depth,
+    read_mask,
+    read_picture,
+    readable,
+    size_of,
+    to_pixels,
+)
 from ssim_ae.data.working_size import Preparation
-from ssim_ae.errors import PictureError
+from ssim_ae.errors import InputError, PictureError
 
 RAMP = (np.arange(40 * 30) % 251).reshape(30, 40).astype(np.uint8)
 
@@ -249,6 +256,39 @@ def test_masks_count_every_value_but_zero(tmp_path: Path) -> None:
     assert read_mask(save(tmp_path, Image.fromarray(rgba))).tolist() == [[False, True]]
     bits = Image.fromarray(np.array([[0, 255]], np.uint8)).convert("1")
     assert read_mask(save(tmp_path, bits)).tolist() == [[False, True]]
+
+
+def test_masks_in_transparency_and_in_jpeg(tmp_path: Path) -> None:
+    drawn = np.zeros((40, 40), np.uint8)
+    drawn[10:20, 5:30] = 255
+    white = np.full_like(drawn, 255)
+    for picture in (np.dstack([white, drawn]), np.dstack([white, white, white, drawn])):
+        assert np.array_equal(read_mask(save(tmp_path, Image.fromarray(picture))), drawn > 0)
+    coloured = np.dstack([drawn, drawn, drawn, 255 - drawn])  # colours tell, so they count
+    assert np.array_equal(read_mask(save(tmp_path, Image.fromarray(coloured))), drawn > 0)
+    file = save(tmp_path, Image.fromarray(drawn), "p.jpg", quality=75)
+    assert np.array_equal(read_mask(file), drawn > 0)
+
+
+def test_little_left_of_16_bits_is_told(tmp_path: Path) -> None:
+    values = np.arange(16, dtype=np.uint16).reshape(4, 4)
+    twelve = save(tmp_path, Image.fromarray(values * 273), "twelve.png")  # up to 4,095
+    full = save(tmp_path, Image.fromarray(values * 4369), "full.png")
+    eight = save(tmp_path, Image.fromarray(RAMP), "eight.png")
+    line = str(lost_depth([twelve, eight]))
+    assert "no more than 4095 of 65535, which leaves 16 grey levels" in line
+    assert "multiply their values by 16 first" in line
+    assert lost_depth([twelve, full]) is lost_depth([eight]) is None
+
+
+def test_a_picture_that_shows_nothing_is_told(tmp_path: Path) -> None:
+    dead = save(tmp_path, Image.fromarray(np.full((8, 8), 7, np.uint8)), "dead.png")
+    good = save(tmp_path, Image.fromarray(RAMP), "good.png")
+    kept, lines = readable([dead, good])
+    assert kept == [good]
+    assert lines == [f"{dead}: shows nothing but one grey level: remove it"]
+    with pytest.raises(InputError, match="shows nothing"):
+        readable([dead])
 
 
 def test_thin_pictures_do_not_explode_at_working_size() -> None:

@@ -39,8 +39,8 @@ def test_a_mask_of_no_picture_is_told(tmp_path: Path) -> None:
     touch(tmp_path, "test/0.png", "test/1.png", "ground_truth/defective/0.PNG")
     touch(tmp_path, "ground_truth/defective/._0.png")
     assert [p.defect for p in read_test(tmp_path)] == ["defective", "good"]
-    touch(tmp_path, "ground_truth/defective/1_gt.png")
-    with pytest.raises(InputError, match=r"1_gt\.png: is no test picture's mask"):
+    touch(tmp_path, "ground_truth/defective/1-copy.png")
+    with pytest.raises(InputError, match=r"1-copy\.png: is no test picture's mask"):
         read_test(tmp_path)
 
 
@@ -69,9 +69,8 @@ def test_a_defect_without_any_mask_counts_for_pictures(tmp_path: Path) -> None:
         "2": (False, False),
         "3": (False, True),
     }
-    touch(tmp_path, "ground_truth/dent/1.png")
-    with pytest.raises(InputError, match=r"2\.png: defective, but has no mask"):
-        read_test(tmp_path)
+    touch(tmp_path, "ground_truth/dent/1.png")  # now one of two has some
+    assert [p.has_truth for p in read_test(tmp_path) if p.defect == "dent"] == [True, False]
 
 
 def test_plain_folder_trains_but_cannot_be_evaluated(tmp_path: Path) -> None:
@@ -98,21 +97,15 @@ def test_bad_folders(tmp_path: Path) -> None:
 
 def test_defects_without_masks_and_masks_of_another_size(tmp_path: Path) -> None:
     touch(tmp_path, "test/good/0.png", "test/dent/1.png", "test/dent/2.png")
-    touch(tmp_path, "ground_truth/dent/2.png")
-    with pytest.raises(InputError, match=r"1\.png: defective, but has no mask.*1_mask\.png"):
+    touch(tmp_path, "ground_truth/dent/2.png", "ground_truth/dent/l.png")
+    with pytest.raises(
+        InputError, match=r"l\.png: belongs to no picture.*1\.png there has no mask"
+    ):
         read_test(tmp_path)
     touch(tmp_path, "ground_truth/dent/1_mask.png")
     dent = read_test(tmp_path)[0]
     with pytest.raises(InputError, match=r"mask is 8x8, its picture .* is 9x8"):
         dent.mask((8, 9))
-    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "ground_truth/dent/1_mask.png")
-    with pytest.raises(InputError, match="marks nothing"):
-        dent.mask((8, 8))
-    with pytest.raises(InputError, match="marks nothing"):
-        dent.check()
-    Image.fromarray(np.zeros((8, 9), np.uint8)).save(tmp_path / "ground_truth/dent/1_mask.png")
-    with pytest.raises(InputError, match="mask is 9x8"):
-        dent.check()
     touch(tmp_path / "woven", "test/0.png")
     with pytest.raises(InputError, match=r"ground_truth.defective"):
         read_test(tmp_path / "woven")
@@ -144,10 +137,10 @@ def test_masks_that_belong_to_no_picture_of_their_defect_are_told(tmp_path: Path
     touch(tmp_path, "ground_truth/hole/3_mask.png")
     (tmp_path / "ground_truth" / "dent").mkdir()
     assert not read_test(tmp_path)[0].has_truth
-    touch(tmp_path, "ground_truth/dent/1_gt.png")
-    with pytest.raises(InputError, match=r"1_gt\.png: belongs to no picture.*1_mask\.png"):
+    touch(tmp_path, "ground_truth/dent/one.png")
+    with pytest.raises(InputError, match=r"one\.png: belongs to no picture.*1_mask\.png"):
         read_test(tmp_path)
-    (tmp_path / "ground_truth" / "dent" / "1_gt.png").unlink()
+    (tmp_path / "ground_truth" / "dent" / "one.png").unlink()
     touch(tmp_path, "ground_truth/dent/7/000.png")
     with pytest.raises(InputError, match=r"000\.png: belongs to no picture"):
         read_test(tmp_path)

@@ -79,6 +79,11 @@ def test_group_patterns() -> None:
         group_names([Path("x.png")], "(")
 
 
+@pytest.mark.parametrize(("n", "chosen"), [(4, 1), (8, 2), (15, 3), (19, 4), (35, 4), (100, 12)])
+def test_the_maps_are_measured_on_a_few_pictures_even_of_small_sets(n: int, chosen: int) -> None:
+    assert len(third_part(files(n), None, 0)[1]) == chosen
+
+
 def test_the_third_part_takes_groups_where_that_is_a_small_share(tmp_path: Path) -> None:
     strips, seed = r"^(\d+)_", 1
     many = [tmp_path / f"{strip}_{i}.png" for strip in range(10) for i in range(5)]

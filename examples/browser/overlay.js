@@ -1,6 +1,7 @@
 // Heat map whose colours hang on the pixel threshold, never on the picture: below half of it the
 // picture stays as it is, at the threshold it is yellow, at twice the threshold red; marked regions
-// get an outline. A good part looks calm.
+// get an outline. A good part looks calm. A threshold that is not above 0 has no half: then red is as
+// far above it as the score threshold, and at least one unit.
 
 const [YELLOW, RED, EDGE] = [[255, 220, 0], [220, 0, 30], [255, 0, 200]];
 const OPACITY = 0.6;
@@ -16,11 +17,12 @@ export function rgba({ pixels, channels, height, width }) {
 }
 
 /** RGBA with heat and outline, at the picture's own size. */
-export function overlay(picture, map, mask, pixelThreshold) {
+export function overlay(picture, map, mask, { pixel, score }) {
+  const red = pixel > 0 ? 2 * pixel : Math.max(score, pixel + 1);
   const out = rgba(picture);
   const edge = outline(mask, picture.height, picture.width);
   for (let i = 0, at = 0; i < map.length; i++, at += 4) {
-    const relative = map[i] / Math.max(pixelThreshold, 1e-12);
+    const relative = 1 + (map[i] - pixel) / (red - pixel);
     if (edge[i]) {
       out.set(EDGE, at);
     } else if (relative > 0.5) {

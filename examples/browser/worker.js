@@ -88,7 +88,7 @@ async function inspect({ name, file }) {
     name, score, defective, map, mask,
     height: picture.height, width: picture.width, working: { height: h, width: w },
     picture: rgba(picture),
-    overlay: overlay(picture, map, mask, thresholds.pixel),
+    overlay: overlay(picture, map, mask, thresholds),
     milliseconds: { prepare: prepared - started, run: ran - prepared, },
   };
   found.milliseconds.all = performance.now() - started;

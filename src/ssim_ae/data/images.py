@@ -33,6 +33,7 @@ from ssim_ae.errors import InputError, PictureError
 PIXEL_LIMIT = 1 << 29  # 536 million: a 20,000 x 20,000 line scan passes, a zip bomb does not
 LARGE = 1 << 26  # pixels: beyond, pictures are decoded one after the other, and none ahead
 AT_ONCE = 1 << 24  # pixels converted or enlarged at a time: copies of a line scan are large
+SOME = 16  # files that are looked at for their depth
 NAMED = 3  # files in one line of error
 DECODE_THREADS = 4
 WHITE_IS_ZERO = 0  # TIFF 6.0: 0 is white, the largest value black
@@ -68,18 +69,26 @@ def is_large(file: Path) -> bool:
 def read_mask(file: Path) -> NDArray[np.bool_]:
     """Ground truth ``[h, w]``: every pixel with a non-zero value in a channel is defective.
 
+    In a JPEG, whose zeros are not kept, what is above 127; where all pixels have one colour but not
+    one transparency, what is not transparent.
+
     Raises:
         PictureError: as ``read_picture``.
     """
     with _decoding(file):
-        image = _upright(_open(file))
+        opened = _open(file)
+        lossy, image = opened.format == "JPEG", _upright(opened)
         if image.mode in ("P", "PA"):
             image = image.convert("RGBA")
         if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):  # where black is not all zeros
             image = image.convert("RGB")
         values = np.asarray(image)
         if image.mode in ("RGBA", "LA"):
-            values = values[..., :-1]
+            values, opaque = values[..., :-1], values[..., -1:]
+            if values.any() and (values == values[:1, :1]).all() and not opaque.all():
+                values = opaque
+        if lossy:
+            values = values > 127
         return np.asarray(values.any(axis=2) if values.ndim == 3 else values != 0)
 
 
@@ -202,7 +211,7 @@ def _converted(image: Image.Image, color: str, name: object) -> Pixels:
 
 
 def readable(files: Sequence[Path]) -> tuple[list[Path], list[str]]:
-    """Those that decode, and one line for each that does not; all are decoded once.
+    """Those that decode and show something, and one line for each other; all are decoded once.
 
     Raises:
         InputError: none does.
@@ -210,9 +219,11 @@ def readable(files: Sequence[Path]) -> tuple[list[Path], list[str]]:
 
     def problem(file: Path) -> str | None:
         try:
-            read_picture(file, "grey")
+            pixels = read_picture(file, "grey")
         except PictureError as error:
             return str(error)
+        if pixels.min() == pixels.max():
+            return f"{file}: shows nothing but one grey level: remove it"
         return None
 
     with ThreadPoolExecutor(DECODE_THREADS) as pool:
@@ -222,6 +233,26 @@ def readable(files: Sequence[Path]) -> tuple[list[Path], list[str]]:
     if not kept:
         raise InputError(named(lines, len(files)))
     return kept, lines
+
+
+def lost_depth(files: Sequence[Path]) -> str | None:
+    """A line where 16-bit files hold values of a camera of 14 bits or less: little is left of them.
+
+    Looks at ``SOME`` files, evenly spaced.
+    """
+    largest = 0
+    for file in files[:: -(-len(files) // SOME)]:
+        with _decoding(file), _header(file) as image:
+            if image.mode.startswith("I"):
+                largest = max(largest, int(np.asarray(_upright(_open(file))).max()))
+    if not 0 < largest < 1 << 14:
+        return None
+    bits = largest.bit_length()
+    return (
+        f"16-bit pictures use no more than {largest} of 65535, which leaves {largest // 257 + 1} "
+        f"grey levels of them: multiply their values by {1 << (16 - bits)} first, if the camera "
+        f"has {bits} bits"
+    )
 
 
 def named(errors: Sequence[str], pictures: int) -> str:

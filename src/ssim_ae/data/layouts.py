@@ -1,9 +1,9 @@
 """Dataset folders understood: MVTec AD and its relatives, woven textures, a plain folder.
 
 MVTec AD       train/good, test/good, test/<defect>, ground_truth/<defect>/<stem>_mask.png
-               (no ground_truth/<defect>: that defect counts for pictures, not for pixels)
+               (a defective picture without a mask counts for pictures, not for pixels)
   relatives    good may be called ok or normal (BTAD), test may be test_public with ground_truth
-               inside (AD 2), a mask may be <stem>.png (BTAD) or a folder of masks (LOCO)
+               inside (AD 2); other names of masks: see ``masks``
 woven texture  train/000.png, test/000.png, ground_truth/defective/000.png; no mask = good
 plain folder   good pictures only; cannot be evaluated
 """
@@ -16,7 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ssim_ae.data.images import SUFFIXES, read_mask, size_of
+from ssim_ae.data.folders import folders_in, pictures_in
+from ssim_ae.data.images import SUFFIXES
+from ssim_ae.data.masks import masks_of, union_of
 from ssim_ae.errors import InputError
 
 GOOD_NAMES = ("good", "ok", "normal")
@@ -45,53 +47,9 @@ class TestPicture:
         """Ground truth ``[h, w]`` at the picture's original size.
 
         Raises:
-            InputError: a mask of another size than the picture; nothing is marked.
+            InputError, PictureError: as ``masks.union_of``.
         """
-        union = np.zeros(shape, np.bool_)
-        for file in self.masks:
-            mask = read_mask(file)
-            if mask.shape != shape:
-                raise _other_size(file, mask.shape, self.file, shape)
-            union |= mask
-        if self.masks and not union.any():
-            raise InputError(
-                f"{self.masks[0]}: marks nothing, but its picture {self.file} counts as "
-                "defective: correct the mask, or move the picture to good"
-            )
-        return union
-
-    def check(self) -> None:
-        """Read the masks once, before work starts.
-
-        Raises:
-            InputError: as ``mask``.
-            PictureError: a mask or the picture's header cannot be read.
-        """
-        if self.masks:
-            self.mask(size_of(self.file))
-
-
-def _other_size(
-    mask: Path, size: tuple[int, ...], picture: Path, wanted: tuple[int, ...]
-) -> InputError:
-    return InputError(
-        f"{mask}: mask is {size[1]}x{size[0]}, its picture {picture} is {wanted[1]}x{wanted[0]}: "
-        "save the mask at the picture's size"
-    )
-
-
-def pictures_in(folder: Path) -> list[Path]:
-    """Picture files directly in a folder, sorted by name."""
-    try:
-        # a link to nothing stays in: decoding it tells that its picture is gone
-        found = [
-            f
-            for f in folder.iterdir()
-            if f.suffix.lower() in SUFFIXES and (f.is_file() or (f.is_symlink() and not f.exists()))
-        ]
-    except PermissionError:
-        raise InputError(f"{folder}: may not be read: change its permissions") from None
-    return sorted(f for f in found if not f.name.startswith("."))
+        return union_of(self.masks, self.file, shape)
 
 
 def training_pictures(root: Path) -> list[Path]:
@@ -102,7 +60,7 @@ def training_pictures(root: Path) -> list[Path]:
     """
     _require_folder(root)
     train = root / "train"
-    named = {f.name.lower(): f for f in _folders_in(train)} if train.is_dir() else {}
+    named = {f.name.lower(): f for f in folders_in(train)} if train.is_dir() else {}
     for folder in [named[name] for name in GOOD_NAMES if name in named] + [train, root]:
         if folder.is_dir() and (found := pictures_in(folder)):
             return found
@@ -116,7 +74,7 @@ def test_pictures(root: Path) -> list[TestPicture]:
     """Labelled test pictures of a dataset, sorted by defect and name.
 
     Raises:
-        InputError: no test folder, no pictures, some pictures of a defect without masks.
+        InputError: no test folder, no pictures, masks that are no picture's where one is missing.
     """
     _require_folder(root)
     for name in ("test", "test_public"):
@@ -130,7 +88,7 @@ def test_pictures(root: Path) -> list[TestPicture]:
         )
     truth = test / "ground_truth" if (test / "ground_truth").is_dir() else root / "ground_truth"
     flat = pictures_in(test)
-    if flat and any(pictures_in(f) for f in _folders_in(test) if f != truth):
+    if flat and any(pictures_in(f) for f in folders_in(test) if f != truth):
         raise InputError(
             f"{flat[0]}: lies beside folders of test pictures: move it into one of them"
         )
@@ -138,11 +96,6 @@ def test_pictures(root: Path) -> list[TestPicture]:
     if not found:
         raise InputError(f"{test}: holds no pictures: add test/good and test/<defect>")
     return found
-
-
-def _folders_in(folder: Path) -> list[Path]:
-    """Folders directly in a folder, sorted, but hidden ones."""
-    return sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
 
 
 def _require_folder(root: Path) -> None:
@@ -156,60 +109,37 @@ def _woven(files: list[Path], truth: Path) -> list[TestPicture]:
     masks = truth / "defective"
     if not masks.is_dir():
         raise InputError(f"{masks}: does not exist: put the masks of defective pictures there")
-    pictures = []
-    for file in files:
-        found = _masks_of(file, masks)
-        pictures.append(TestPicture(file, "defective" if found else "good", found))
-    used = {mask for picture in pictures for mask in picture.masks}
-    # a folder of masks is one; not every file system tells 0.png from 0.PNG
-    names = {name.lower() for mask in used for name in (mask.name, mask.parent.name)}
-    for mask in sorted(m for m in masks.iterdir() if not m.name.startswith(".")):
-        if mask.name.lower() not in names and (mask.is_dir() or mask.suffix.lower() in SUFFIXES):
-            raise InputError(
-                f"{mask}: is no test picture's mask, and a picture without a mask counts as good: "
-                f"name it like the picture in {files[0].parent}, or remove it"
-            )
+    found, strays = masks_of(files, masks)
+    if strays:
+        raise InputError(
+            f"{strays[0]}: is no test picture's mask, and a picture without a mask counts as good: "
+            f"name it like the picture in {files[0].parent}, or remove it"
+        )
+    pictures = [
+        TestPicture(file, "defective" if masks else "good", masks)
+        for file, masks in zip(files, found, strict=True)
+    ]
     return sorted(pictures, key=lambda p: (p.defect, p.file.name))
 
 
 def _mvtec(test: Path, truth: Path) -> list[TestPicture]:
     pictures = []
-    for folder in _folders_in(test):
+    named = {f.name.lower(): f for f in folders_in(truth)} if truth.is_dir() else {}
+    for folder in folders_in(test):
         if folder == truth:
             continue
         files = pictures_in(folder)
         if folder.name.lower() in GOOD_NAMES:
             pictures += [TestPicture(f, "good", ()) for f in files]
             continue
-        found = [_masks_of(file, truth / folder.name) for file in files]
-        if files and not any(found) and (misnamed := _any_mask(truth / folder.name)):
+        found, strays = masks_of(files, named.get(folder.name.lower(), truth / folder.name))
+        if strays and not all(found):  # perhaps of one that has none
+            without = next(f for f, masks in zip(files, found, strict=True) if not masks)
             raise InputError(
-                f"{misnamed}: belongs to no picture in {folder}: name it like one of them, as "
-                f"{files[0].stem}_mask.png, or remove the folder if there is no ground truth"
+                f"{strays[0]}: belongs to no picture in {folder}, and {without.name} there has no "
+                f"mask: name it like its picture, as {without.stem}_mask.png, or remove it"
             )
-        for file, masks in zip(files, found, strict=True):
-            if not masks and any(found):  # of some, not of this one
-                raise InputError(
-                    f"{file}: defective, but has no mask in {truth / folder.name}: add "
-                    f"{file.stem}_mask.png, or name the folder 'good' if it holds good pictures"
-                )
-            pictures.append(TestPicture(file, folder.name, masks))
+        pictures += [
+            TestPicture(file, folder.name, masks) for file, masks in zip(files, found, strict=True)
+        ]
     return pictures
-
-
-def _any_mask(folder: Path) -> Path | None:
-    """A picture there, or in a folder there, if there is one."""
-    if not folder.is_dir():
-        return None
-    inside = (file for each in (folder, *_folders_in(folder)) for file in pictures_in(each))
-    return next(inside, None)
-
-
-def _masks_of(file: Path, folder: Path) -> tuple[Path, ...]:
-    for suffix in (".png", ".bmp", ".tif", ".tiff", file.suffix):
-        for stem in (f"{file.stem}_mask", file.stem):
-            for name in (f"{stem}{suffix}", f"{stem}{suffix.upper()}"):
-                if (mask := folder / name).is_file():
-                    return (mask,)
-    several = folder / file.stem
-    return tuple(pictures_in(several)) if several.is_dir() else ()

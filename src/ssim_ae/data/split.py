@@ -14,6 +14,7 @@ import numpy as np
 from ssim_ae.errors import InputError
 
 CHOSEN_ON = 0.12  # share of the pictures left for training that weigh the maps
+FEW = 4  # as many at least, of up to a quarter: one speck on one picture would set the maps' units
 
 
 def distinct(fingerprints: Mapping[Path, str]) -> tuple[list[Path], list[str]]:
@@ -108,9 +109,10 @@ def third_part(
     suffer a little, the thresholds do not.
     """
     singly = group_names(files, None)
+    share = max(CHOSEN_ON, min(FEW, len(files) // 4) / len(files))
     for groups in (group_names(files, pattern), singly):
         with contextlib.suppress(InputError):
-            train_files, chosen = hold_out(files, CHOSEN_ON, 0.5, groups, seed, seen)
-            if groups is singly or len(chosen) <= 2 * CHOSEN_ON * len(files):
+            train_files, chosen = hold_out(files, share, 0.5, groups, seed, seen)
+            if groups is singly or len(chosen) <= 2 * share * len(files):
                 return train_files, chosen
-    return hold_out(files, CHOSEN_ON, 0.5, singly, seed)
+    return hold_out(files, share, 0.5, singly, seed)

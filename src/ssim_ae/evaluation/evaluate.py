@@ -15,6 +15,7 @@ from ssim_ae.data.layouts import TestPicture, test_pictures
 from ssim_ae.errors import InputError, PictureError
 from ssim_ae.evaluation.conformal import surprise
 from ssim_ae.evaluation.tally import Tally, metrics_of
+from ssim_ae.evaluation.truth import checked
 from ssim_ae.evaluation.zoo import zoo_mask
 from ssim_ae.files import require_writable, write_atomically
 from ssim_ae.runtime.detector import Detector, detector_file, read_ahead
@@ -63,19 +64,14 @@ def evaluate(
     detector = Detector.load(run, engine)
     _ = detector.thresholds  # an uncalibrated detector is told before work begins
     dataset = Path(dataset)
-    pictures = test_pictures(dataset)
-    unreadable = _check(pictures)
+    pictures, unreadable, notes = checked(test_pictures(dataset))
     folder = Path(output) if output is not None else detector.file.parent / "evaluation"
     require_writable(folder)
     control_file = detector_file(run).parent / CONTROL
     control = Detector.load(control_file) if control_file.is_file() else None
     if maps:
         _require_own_names(pictures)
-    notes = _leaks(detector, pictures) + _other_scale(detector, pictures)
-    if without := sorted({test.defect for test in pictures if not test.has_truth}):
-        notes.append(
-            f"no masks of {', '.join(without)}: the figures for pixels leave these pictures out"
-        )
+    notes += _leaks(detector, pictures) + _other_scale(detector, pictures)
 
     tally = Tally()
     color = detector.record.preparation.color
@@ -160,29 +156,6 @@ def _add(
             tally.control_pixels.add(control_maps[0], truth)
         tally.control_scores.append(float(control_scores[0]))
     return None
-
-
-def _check(pictures: list[TestPicture]) -> list[str]:
-    """Pictures' headers and masks, before work starts; unreadable pictures are dropped.
-
-    Raises:
-        InputError: a mask that cannot be read, is of another size than its picture, or is empty.
-    """
-    unreadable = []
-    for test in list(pictures):
-        try:
-            size_of(test.file)
-        except PictureError as error:
-            unreadable.append(str(error))
-            pictures.remove(test)
-            continue
-        try:
-            test.check()
-        except PictureError as error:
-            raise InputError(str(error)) from None
-    if not pictures:
-        raise InputError(f"no test picture can be read ({unreadable[0]})")
-    return unreadable
 
 
 def _require_own_names(pictures: list[TestPicture]) -> None:

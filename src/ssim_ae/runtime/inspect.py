@@ -9,8 +9,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from ssim_ae.data.folders import pictures_in
 from ssim_ae.data.images import SUFFIXES
-from ssim_ae.data.layouts import pictures_in
 from ssim_ae.errors import InputError, PictureError
 from ssim_ae.files import require_writable
 from ssim_ae.runtime.detector import Detector

@@ -1,7 +1,9 @@
 """Heat-map pictures whose colours hang on the threshold: a good part looks calm.
 
 Nothing is scaled per picture. Below half of the pixel threshold the picture stays as it is; at the
-threshold it is yellow, at twice the threshold red; marked regions get an outline.
+threshold it is yellow, at twice the threshold red; marked regions get an outline. A pixel threshold
+that is not above 0, of maps that are below 0 on most good pictures, has no half: then red is as far
+above it as the score threshold, and at least one unit.
 """
 
 from __future__ import annotations
@@ -28,12 +30,14 @@ def overlay(inspection: Inspection) -> Pixels:
 def overlay_bands(inspection: Inspection) -> Iterator[Pixels]:
     """The same in strips, from the top: that of a line scan is large."""
     picture, anomaly_map, mask = inspection.picture, inspection.anomaly_map, inspection.mask
+    yellow = inspection.thresholds.pixel
+    red = 2 * yellow if yellow > 0 else max(inspection.thresholds.score, yellow + 1)
     height, width = mask.shape
     for top, bottom in strips(height, width, DRAWN):
         rows = slice(top, bottom)
         part = picture[rows]
         base = part if part.ndim == 3 else np.repeat(part[..., None], 3, axis=2)
-        relative = anomaly_map[rows] / max(inspection.thresholds.pixel, 1e-12)
+        relative = 1 + (anomaly_map[rows] - yellow) / (red - yellow)
         heat = np.clip(relative - 1, 0, 1)[..., None]
         colour = _YELLOW * (1 - heat) + _RED * heat
         opacity = 0.6 * np.clip(2 * relative - 1, 0, 1)[..., None]

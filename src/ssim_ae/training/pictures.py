@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from ssim_ae.config import Settings
-from ssim_ae.data.images import named, readable, size_of
+from ssim_ae.data.images import lost_depth, named, readable, size_of
 from ssim_ae.data.layouts import training_pictures
 from ssim_ae.data.picture_store import PictureStore
 from ssim_ae.data.split import distinct, group_names, hold_out, third_part
@@ -56,6 +56,8 @@ def divide(dataset: Path, settings: Settings, before: set[str], on_note: Note) -
     good, unreadable = readable(every)
     if unreadable:
         on_note(f"{named(unreadable, len(every))}; left out")
+    if (line := lost_depth(good)) is not None:
+        on_note(line)
     fingerprints = {f: picture_fingerprint(f) for f in good}
     files, notes = distinct(fingerprints)
     for note in notes:
