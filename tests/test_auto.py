@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from ssim_ae import Detector, evaluate, train
 from ssim_ae.config import ResidualSettings
 from ssim_ae.data.chroma import coloured
 from ssim_ae.data.synthetic import make_dataset
+from ssim_ae.runtime.inspect import inspect_pictures
 from ssim_ae.training import assemble
 from ssim_ae.training.choose import BLUR, CLEARLY
 from ssim_ae.training.loop import Interrupted, Progress
@@ -128,6 +130,27 @@ def test_it_inspects_and_evaluates_beside_a_control(auto_run: Path, fabric: Path
     assert f"unevenness {choice['unevenness']:.3f}" in page
     settings = Detector.load(auto_run / "no_model.onnx").record.settings
     assert settings.network == "joint"
+
+
+def test_pictures_in_another_light_are_told_once(
+    auto_run: Path, fabric: Path, tmp_path: Path
+) -> None:
+    good = sorted((fabric / "test" / "good").iterdir())
+    lines: list[str] = []
+    every: Any = {"output": None, "kind": "jsonl", "maps": False, "engine": None, "show": str}
+    inspect_pictures(auto_run, good, complain=lines.append, **every)
+    assert lines == []
+    data = tmp_path / "data"
+    shutil.copytree(fabric, data)
+    for file in (data / "test" / "good").iterdir():
+        with Image.open(file) as picture:
+            Image.eval(picture, lambda value: value // 8).save(file)
+    dark = sorted((data / "test" / "good").iterdir())
+    inspect_pictures(auto_run, dark, complain=lines.append, **every)
+    (line,) = lines
+    assert "of it is darker or brighter than all good pictures" in line
+    notes = evaluate(auto_run, data, output=tmp_path / "evaluation").metrics["notes"]
+    assert sum(f"({len(good)} test pictures are like that)" in note for note in notes) == 1
 
 
 def test_a_resumed_training_gives_the_same_detector(fabric: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from ssim_ae.evaluation.truth import checked
 from ssim_ae.evaluation.zoo import zoo_mask
 from ssim_ae.files import require_writable, write_atomically
 from ssim_ae.runtime.detector import Detector, detector_file, read_ahead
+from ssim_ae.runtime.light import other_light
 from ssim_ae.runtime.record import picture_fingerprint
 from ssim_ae.runtime.writers import tiff_bytes
 
@@ -96,6 +97,9 @@ def evaluate(
         raise InputError(f"{dataset}: no test picture could be read ({unreadable[0]})")
     metrics = metrics_of(detector, tally, control is not None, len(unreadable))
     notes += _surprise(detector, tally)
+    if number := len(tally.in_other_light):
+        more = "" if number == 1 else f" ({number} test pictures are like that)"
+        notes.append(tally.in_other_light[0] + more)
     metrics |= {"notes": notes, "unreadable": unreadable}
     write_atomically(folder / "metrics.json", (json.dumps(metrics, indent=1) + "\n").encode())
     result = Evaluation(metrics, tally.scores, folder, unreadable, notes)
@@ -130,6 +134,8 @@ def _add(
     tally.seconds += time.perf_counter() - began
     truth = geometry.mask_to_working(mask)
     tally.scores.append((test, score))
+    if (line := other_light(working, detector.record.settings.stretch)) is not None:
+        tally.in_other_light.append(f"{test.file}: {line}")
     tally.brightness.append(float(working.mean()))
     if test.has_truth:
         tally.pixels.add(anomaly_map, truth)

@@ -32,6 +32,7 @@ class Tally:
     control_scores: list[float] = field(default_factory=list)
     brightness: list[float] = field(default_factory=list)
     zoo_rejects: list[bool] = field(default_factory=list)
+    in_other_light: list[str] = field(default_factory=list)  # a line for each such picture
     seconds: float = 0.0
 
 

@@ -14,6 +14,7 @@ from ssim_ae.data.images import SUFFIXES
 from ssim_ae.errors import InputError, PictureError
 from ssim_ae.files import require_writable
 from ssim_ae.runtime.detector import Detector
+from ssim_ae.runtime.light import other_light
 from ssim_ae.runtime.writers import FORMATS, PICTURES, row, table, unreadable, write_pictures
 
 LARGER = 1.5  # a picture this many times the calibrated size has that many more chances to alarm
@@ -72,7 +73,8 @@ def inspect_pictures(
     _ = detector.thresholds  # an uncalibrated detector is told before work begins
     calibration = detector.record.calibration
     calibrated = calibration.pixels if calibration is not None else 1 << 62
-    warned = other_scale = False
+    warned = False
+    said: set[str] = set()
     if output is not None:
         _require_own(output, files)
         require_writable(output)
@@ -105,10 +107,14 @@ def inspect_pictures(
                     "times the size of the pictures that the threshold comes from: the promised "
                     "false-reject rate does not hold for it; calibrate on pictures of its size"
                 )
-            unlike = calibration and calibration.other_scale(inspection.geometry)
-            if unlike and not other_scale:
-                other_scale = True
-                complain(f"note: {inspection.source}: {unlike}")
+            unlike = {
+                "scale": calibration and calibration.other_scale(inspection.geometry),
+                "light": other_light(inspection.picture, detector.record.settings.stretch),
+            }
+            for what, told in unlike.items():
+                if told and what not in said:
+                    said.add(what)
+                    complain(f"note: {inspection.source}: {told}")
             line = row(inspection, name)
             counts[line["verdict"]] += 1
             regions = f", {len(line['regions'])} region(s)" if inspection.is_defective else ""
