@@ -48,6 +48,8 @@ def main() -> None:
     parser.add_argument("--latency", action="store_true")
     parser.add_argument("--result", type=Path, default=RESULT)
     arguments = parser.parse_args()
+    if (arguments.ranks or arguments.latency) and (arguments.steps or arguments.precision):
+        parser.error("--ranks and --latency are of the default trainings")
     data = folder_of_sets()
     result = load_result(arguments.result)
     changes = {"precision": arguments.precision} if arguments.precision else {}
@@ -175,7 +177,8 @@ def true_results(run: Path, dataset: Path) -> tuple[list[dict[str, Any]], dict[s
                     maps = unclipped
                 used = [maps[names.index(t.kind)] for t in residual.settings.terms]
                 anomaly_map = residual.combined(used)[0].numpy()
-                tally.add(anomaly_map, truth)
+                if test.has_truth:
+                    tally.add(anomaly_map, truth)
                 found.append(float(anomaly_map.max()))
     test = [
         {
@@ -233,7 +236,8 @@ def filters_alone(run: Path, dataset: Path) -> dict[str, float | None]:
             )
             picture = Inspector.picture(torch.from_numpy(working)[None])
             anomaly_map = filters(picture, findings(median(picture)))[0].numpy()
-            tally.add(anomaly_map, geometry.mask_to_working(test.mask(geometry.original)))
+            if test.has_truth:
+                tally.add(anomaly_map, geometry.mask_to_working(test.mask(geometry.original)))
             scores.append(float(anomaly_map.max()))
             defective.append(not test.is_good)
     return {

@@ -78,7 +78,12 @@ def controls() -> str:
             f"{name}, {len(metrics)} seeds",
             *(" / ".join(f"{mean(m[k] for m in found):.3f}" for k in QUALITY) for found in columns),
         ])  # fmt: skip
-    head = ["set", "no model: the filters alone", "no model, surroundings and blur", "trained"]
+    head = [
+        "set",
+        "no model: the filters alone",
+        "no model, clipped, surroundings, blur",
+        "trained",
+    ]
     return markdown(head, rows)
 
 

@@ -210,6 +210,16 @@ def test_quality_ranks_what_was_shipped(tmp_path: Path) -> None:
         assert found["with"] == usual["test"] != found["without"]
 
 
+def test_ranks_are_of_the_default_trainings(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for option in (["--precision", "float32"], ["--steps", "280"]):
+        monkeypatch.setattr(sys, "argv", ["quality.py", "--ranks", *option])
+        with pytest.raises(SystemExit):
+            quality.main()
+        assert "--ranks and --latency are of the default trainings" in capsys.readouterr().err
+
+
 def test_an_attached_head_changes_the_decoder_s_gradient_alone() -> None:
     torch.manual_seed(0)
     attached = ablation.Attached(1, 4, 2).train()

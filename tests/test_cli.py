@@ -310,8 +310,7 @@ def test_doubtful_masks_and_leaks_are_told(run: Path, fabric: Path, tmp_path: Pa
     assert not (tmp_path / "f").exists()
     Image.fromarray(np.zeros((160, 176), np.uint8)).save(data / "ground_truth/hole/000_mask.png")
     done = ssim_ae("evaluate", run, data, "--output", tmp_path / "g")
-    assert "no masks of hole: the figures for pixels leave these pictures out" in done.stderr
-    assert "1 masks mark nothing" in done.stderr
+    assert "000_mask.png: nothing is marked (1 defective picture(s))" in done.stderr
     noted = json.loads(ssim_ae("evaluate", run, fabric, "--json").stdout)
     assert noted["notes"] == noted["unreadable"] == []
 
@@ -392,12 +391,12 @@ def test_unreadable_pictures_are_left_out_of_training(fabric: Path, tmp_path: Pa
     for name in ("001.png", "007.png"):
         (data / name).write_bytes(whole[: len(whole) // 2])
     done = ssim_ae("train", data, *SMALL, "--set", "steps=1", "--output", run, code=1)
-    assert "note: 2 of 40 pictures cannot be read" in done.stderr
+    assert "note: 2 of 40 pictures cannot be used" in done.stderr
     assert "001.png" in done.stderr
     assert "007.png" in done.stderr
     assert "on grey texture pictures" in done.stdout
     assert (run / "training.json").is_file()
-    refused("calibrate", run, data, says="2 of 40 pictures cannot be read")
+    refused("calibrate", run, data, says="2 of 40 pictures cannot be used")
 
 
 def test_copies_of_pictures_are_left_out(run: Path, fabric: Path, tmp_path: Path) -> None:

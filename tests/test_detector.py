@@ -243,11 +243,14 @@ def test_a_pixel_threshold_below_zero_leaves_good_pixels_calm() -> None:
     anomaly_map = np.full((40, 40), -3.0, np.float32)
     anomaly_map[20:, 20:] = 0.001  # above 0 and a little above the threshold of pixels
     anomaly_map[:10, :10] = 5.0
+    anomaly_map[:20, 25:29] = -0.6  # a little below it
     found = replace(inspection(anomaly_map, 1.0), thresholds=Thresholds(score=1.0, pixel=-0.5))
     shown = overlay(found).astype(int)
     base = np.repeat(found.picture[..., None], 3, axis=2).astype(int)
-    calm = shown[5:15, 30:] == base[5:15, 30:]
+    calm = shown[5:15, 20:] == base[5:15, 20:]
     assert calm.all()
+    at_zero = inspection(np.zeros((9, 9), np.float32), 0.0)
+    assert np.array_equal(overlay(at_zero)[..., 0], at_zero.picture)
     redness = shown[..., 0] - shown[..., 1] - (base[..., 0] - base[..., 1])
     assert redness[:9, :9].mean() > 2 * redness[25:, 25:].mean() > 0
 

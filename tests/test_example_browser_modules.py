@@ -18,6 +18,8 @@ from ssim_ae.config_files import load_settings
 from ssim_ae.data.images import to_pixels
 from ssim_ae.data.working_size import Geometry, Preparation
 from ssim_ae.runtime.blocks import Tiling, run_in_blocks
+from ssim_ae.runtime.detector import Inspection
+from ssim_ae.runtime.overlay import overlay
 from ssim_ae.runtime.record import FORMAT, Record, Thresholds, read_record, write_detector
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "browser"
@@ -267,3 +269,30 @@ def test_transparent_pictures_are_refused(alpha: int) -> None:
         alpha=alpha,
     )
     assert told.startswith("a.png: has transparent pixels")
+
+
+@pytest.mark.parametrize(("score", "pixel"), [(2.0, 1.0), (1.0, -0.5), (0.0, 0.0), (-0.2, -3.0)])
+def test_its_overlay_is_that_of_the_package(score: float, pixel: float) -> None:
+    rng = np.random.default_rng(0)
+    anomaly_map = rng.normal(0, 2, (30, 40)).astype(np.float32)
+    anomaly_map[:5] = 0
+    picture = rng.integers(0, 256, (30, 40), dtype=np.uint8)
+    thresholds = Thresholds(score=score, pixel=pixel)
+    found = Inspection(
+        "p", 9.0, thresholds, anomaly_map, picture, Geometry((30, 40), (30, 40), (0, 0, 30, 40))
+    )
+    shown = node(
+        "overlay.js overlay",
+        f"""const floats = {FLOATS};
+        const pixels = Uint8Array.from(Buffer.from(picture, 'base64'));
+        const mask = Uint8Array.from(Buffer.from(marked, 'base64'));
+        const seen = {{ pixels, channels: 1, height: 30, width: 40 }};
+        return [...overlay(seen, floats, mask, {{ score, pixel }})];""",
+        map=text(anomaly_map),
+        picture=text(picture),
+        marked=text(found.mask.astype(np.uint8)),
+        score=score,
+        pixel=pixel,
+    )
+    ours = np.array(shown).reshape(30, 40, 4)[..., :3]
+    assert np.abs(ours - overlay(found).astype(int)).max() <= 1

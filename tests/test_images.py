@@ -262,12 +262,20 @@ def test_masks_in_transparency_and_in_jpeg(tmp_path: Path) -> None:
     drawn = np.zeros((40, 40), np.uint8)
     drawn[10:20, 5:30] = 255
     white = np.full_like(drawn, 255)
-    for picture in (np.dstack([white, drawn]), np.dstack([white, white, white, drawn])):
+    black = np.zeros_like(drawn)
+    for picture in (
+        np.dstack([white, drawn]),
+        np.dstack([white, white, white, drawn]),
+        np.dstack([black, black, black, drawn]),
+    ):
         assert np.array_equal(read_mask(save(tmp_path, Image.fromarray(picture))), drawn > 0)
     coloured = np.dstack([drawn, drawn, drawn, 255 - drawn])  # colours tell, so they count
     assert np.array_equal(read_mask(save(tmp_path, Image.fromarray(coloured))), drawn > 0)
-    file = save(tmp_path, Image.fromarray(drawn), "p.jpg", quality=75)
-    assert np.array_equal(read_mask(file), drawn > 0)
+    nothing = np.dstack([black, black, black, white])
+    assert not read_mask(save(tmp_path, Image.fromarray(nothing))).any()
+    for name in ("p.jpg", "p.webp"):
+        file = save(tmp_path, Image.fromarray(drawn), name, quality=75)
+        assert np.abs(read_mask(file) ^ (drawn > 0)).sum() <= 8  # of 250; of 1,600
 
 
 def test_little_left_of_16_bits_is_told(tmp_path: Path) -> None:
@@ -276,8 +284,12 @@ def test_little_left_of_16_bits_is_told(tmp_path: Path) -> None:
     full = save(tmp_path, Image.fromarray(values * 4369), "full.png")
     eight = save(tmp_path, Image.fromarray(RAMP), "eight.png")
     line = str(lost_depth([twelve, eight]))
-    assert "no more than 4095 of 65535, which leaves 16 grey levels" in line
-    assert "multiply their values by 16 first" in line
+    assert line.startswith(f"{twelve}: 16 bits that hold no more than 4095 leave 17 grey levels")
+    assert "multiply all pictures by 16 first, if the camera has 12 bits" in line
+    dark = save(tmp_path, Image.fromarray(values * 130), "dark.png")  # of the same camera
+    assert "no more than 1950 leave 9 grey levels: multiply all pictures by 16" in str(
+        lost_depth([dark, eight])
+    )
     assert lost_depth([twelve, full]) is lost_depth([eight]) is None
 
 
@@ -289,6 +301,8 @@ def test_a_picture_that_shows_nothing_is_told(tmp_path: Path) -> None:
     assert lines == [f"{dead}: shows nothing but one grey level: remove it"]
     with pytest.raises(InputError, match="shows nothing"):
         readable([dead])
+    faint = save(tmp_path, Image.fromarray(np.arange(121, dtype=np.uint16)[None]), "faint.png")
+    assert "multiply all pictures by 256 first" in readable([faint, good])[1][0]
 
 
 def test_thin_pictures_do_not_explode_at_working_size() -> None:

@@ -30,5 +30,12 @@ def test_it_tells_what_the_inspection_clips(stretch: Stretch) -> None:
     assert told == {True, False}
 
 
+def test_a_border_of_a_line_scan_is_not_the_whole() -> None:
+    scan = np.full((16384, 64), 128, np.uint8)
+    scan[:, 0] = 0
+    assert other_light(scan, GREY) is None
+    assert str(other_light(128 - scan, GREY)).startswith("98% of it")
+
+
 def test_without_a_range_nothing_is_told() -> None:
     assert other_light(np.zeros((9, 9), np.uint8), None) is None

@@ -84,6 +84,12 @@ def test_the_maps_are_measured_on_a_few_pictures_even_of_small_sets(n: int, chos
     assert len(third_part(files(n), None, 0)[1]) == chosen
 
 
+def test_a_few_pictures_are_never_half_of_them(tmp_path: Path) -> None:
+    for n, chosen in ((8, 2), (16, 4)):
+        two_strips = [tmp_path / f"{i % 2}_{i}.png" for i in range(n)]
+        assert len(third_part(two_strips, r"^(\d+)_", 1)[1]) == chosen
+
+
 def test_the_third_part_takes_groups_where_that_is_a_small_share(tmp_path: Path) -> None:
     strips, seed = r"^(\d+)_", 1
     many = [tmp_path / f"{strip}_{i}.png" for strip in range(10) for i in range(5)]

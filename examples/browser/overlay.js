@@ -1,10 +1,11 @@
 // Heat map whose colours hang on the pixel threshold, never on the picture: below half of it the
 // picture stays as it is, at the threshold it is yellow, at twice the threshold red; marked regions
-// get an outline. A good part looks calm. A threshold that is not above 0 has no half: then red is as
-// far above it as the score threshold, and at least one unit.
+// get an outline. A good part looks calm. A threshold that is not above 0 has no half: then nothing up
+// to it is coloured, and red is as far above it as the score threshold, and at least one unit.
 
 const [YELLOW, RED, EDGE] = [[255, 220, 0], [220, 0, 30], [255, 0, 200]];
 const OPACITY = 0.6;
+const NONE = 1e-6; // of a unit of the map: no threshold to colour by
 const SHOWN = 900; // an outline of one pixel would vanish where a larger picture is shown smaller
 
 /** RGBA of the decoded picture itself. */
@@ -18,11 +19,12 @@ export function rgba({ pixels, channels, height, width }) {
 
 /** RGBA with heat and outline, at the picture's own size. */
 export function overlay(picture, map, mask, { pixel, score }) {
-  const red = pixel > 0 ? 2 * pixel : Math.max(score, pixel + 1);
+  const red = pixel > NONE ? 2 * pixel : Math.max(score, pixel + 1);
   const out = rgba(picture);
   const edge = outline(mask, picture.height, picture.width);
   for (let i = 0, at = 0; i < map.length; i++, at += 4) {
-    const relative = 1 + (map[i] - pixel) / (red - pixel);
+    const calm = pixel <= NONE && map[i] <= pixel;
+    const relative = calm ? 0 : 1 + (map[i] - pixel) / (red - pixel);
     if (edge[i]) {
       out.set(EDGE, at);
     } else if (relative > 0.5) {

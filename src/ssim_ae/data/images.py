@@ -34,6 +34,7 @@ PIXEL_LIMIT = 1 << 29  # 536 million: a 20,000 x 20,000 line scan passes, a zip 
 LARGE = 1 << 26  # pixels: beyond, pictures are decoded one after the other, and none ahead
 AT_ONCE = 1 << 24  # pixels converted or enlarged at a time: copies of a line scan are large
 SOME = 16  # files that are looked at for their depth
+CAMERAS = (8, 10, 12, 14)  # bits that they have
 NAMED = 3  # files in one line of error
 DECODE_THREADS = 4
 WHITE_IS_ZERO = 0  # TIFF 6.0: 0 is white, the largest value black
@@ -69,15 +70,15 @@ def is_large(file: Path) -> bool:
 def read_mask(file: Path) -> NDArray[np.bool_]:
     """Ground truth ``[h, w]``: every pixel with a non-zero value in a channel is defective.
 
-    In a JPEG, whose zeros are not kept, what is above 127; where all pixels have one colour but not
-    one transparency, what is not transparent.
+    In a JPEG or WebP, whose zeros are not kept, what is above 127; where all pixels have one colour
+    but not one transparency, what is not transparent.
 
     Raises:
         PictureError: as ``read_picture``.
     """
     with _decoding(file):
         opened = _open(file)
-        lossy, image = opened.format == "JPEG", _upright(opened)
+        lossy, image = opened.format in ("JPEG", "WEBP"), _upright(opened)
         if image.mode in ("P", "PA"):
             image = image.convert("RGBA")
         if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):  # where black is not all zeros
@@ -85,7 +86,7 @@ def read_mask(file: Path) -> NDArray[np.bool_]:
         values = np.asarray(image)
         if image.mode in ("RGBA", "LA"):
             values, opaque = values[..., :-1], values[..., -1:]
-            if values.any() and (values == values[:1, :1]).all() and not opaque.all():
+            if (values == values[:1, :1]).all() and opaque.min() < opaque.max():
                 values = opaque
         if lossy:
             values = values > 127
@@ -223,7 +224,7 @@ def readable(files: Sequence[Path]) -> tuple[list[Path], list[str]]:
         except PictureError as error:
             return str(error)
         if pixels.min() == pixels.max():
-            return f"{file}: shows nothing but one grey level: remove it"
+            return lost_depth([file]) or f"{file}: shows nothing but one grey level: remove it"
         return None
 
     with ThreadPoolExecutor(DECODE_THREADS) as pool:
@@ -236,22 +237,23 @@ def readable(files: Sequence[Path]) -> tuple[list[Path], list[str]]:
 
 
 def lost_depth(files: Sequence[Path]) -> str | None:
-    """A line where 16-bit files hold values of a camera of 14 bits or less: little is left of them.
+    """A line where grey 16-bit files hold what a camera of 14 bits or less gives: little is left.
 
     Looks at ``SOME`` files, evenly spaced.
     """
-    largest = 0
+    largest, where = 0, files[0]
     for file in files[:: -(-len(files) // SOME)]:
         with _decoding(file), _header(file) as image:
             if image.mode.startswith("I"):
-                largest = max(largest, int(np.asarray(_upright(_open(file))).max()))
+                value = int(np.asarray(_upright(_open(file))).max())
+                largest, where = max((largest, where), (value, file))
     if not 0 < largest < 1 << 14:
         return None
-    bits = largest.bit_length()
+    bits = next(bits for bits in CAMERAS if largest < 1 << bits)
     return (
-        f"16-bit pictures use no more than {largest} of 65535, which leaves {largest // 257 + 1} "
-        f"grey levels of them: multiply their values by {1 << (16 - bits)} first, if the camera "
-        f"has {bits} bits"
+        f"{where}: 16 bits that hold no more than {largest} leave {(largest + 128) // 257 + 1} "
+        f"grey levels: multiply all pictures by {1 << (16 - bits)} first, if the camera has {bits} "
+        "bits"
     )
 
 
@@ -259,4 +261,4 @@ def named(errors: Sequence[str], pictures: int) -> str:
     """One line about pictures that cannot be read, the first few by name."""
     more = f"; and {len(errors) - NAMED} more" if len(errors) > NAMED else ""
     lines = "; ".join(errors[:NAMED])
-    return f"{len(errors)} of {pictures} pictures cannot be read: {lines}{more}"
+    return f"{len(errors)} of {pictures} pictures cannot be used: {lines}{more}"

@@ -132,7 +132,9 @@ def _mvtec(test: Path, truth: Path) -> list[TestPicture]:
         if folder.name.lower() in GOOD_NAMES:
             pictures += [TestPicture(f, "good", ()) for f in files]
             continue
-        found, strays = masks_of(files, named.get(folder.name.lower(), truth / folder.name))
+        own = truth / folder.name
+        own = own if own.is_dir() else named.get(folder.name.lower(), own)
+        found, strays = masks_of(files, own)
         if strays and not all(found):  # perhaps of one that has none
             without = next(f for f, masks in zip(files, found, strict=True) if not masks)
             raise InputError(

@@ -113,6 +113,6 @@ def third_part(
     for groups in (group_names(files, pattern), singly):
         with contextlib.suppress(InputError):
             train_files, chosen = hold_out(files, share, 0.5, groups, seed, seen)
-            if groups is singly or len(chosen) <= 2 * share * len(files):
+            if groups is singly or len(chosen) <= len(files) / 4:
                 return train_files, chosen
     return hold_out(files, share, 0.5, singly, seed)

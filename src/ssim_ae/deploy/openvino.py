@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from ssim_ae.runtime.constants import NAMES
+from ssim_ae.runtime.openvino_engine import the_core
 
 
 def ir_bytes(graph: bytes, half: bool) -> tuple[bytes, bytes]:
     """(.xml, .bin) of an ONNX graph; ``half`` keeps the weights as float16."""
     import openvino as ov
 
-    core = ov.Core()
+    core = the_core()
     model = core.read_model(graph)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "detector.xml"

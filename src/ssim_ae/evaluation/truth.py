@@ -26,7 +26,7 @@ def checked(
     """
     kept: list[TestPicture] = []
     unreadable: list[str] = []
-    empty: list[Path] = []
+    empty: list[TestPicture] = []
     wide: list[Path] = []
     for test in pictures:
         try:
@@ -34,27 +34,26 @@ def checked(
         except PictureError as error:
             unreadable.append(str(error))
             continue
-        if not test.masks:
-            kept.append(test)
-            continue
         try:
-            share = float(test.mask(shape).mean())
+            share = float(test.mask(shape).mean()) if test.masks else 0.0
         except PictureError as error:
             raise InputError(str(error)) from None
-        if share > NEARLY_ALL:
+        if test.masks and share == 0:
+            empty.append(test)
+            test = replace(test, masks=())
+        elif share > NEARLY_ALL:
             wide.append(test.masks[0])
-        if share == 0:
-            empty.append(test.masks[0])
-        kept.append(replace(test, masks=()) if share == 0 else test)
+        kept.append(test)
     if not kept:
         raise InputError(f"no test picture can be read ({unreadable[0]})")
-    return kept, unreadable, [*_without(kept), *_doubtful(empty, wide)]
+    marks_nothing = {test.file for test in empty}
+    without = [t for t in kept if not t.has_truth and t.file not in marks_nothing]
+    return kept, unreadable, [*_missing(without, kept), *_doubtful(empty, wide)]
 
 
-def _without(pictures: list[TestPicture]) -> list[str]:
-    """Lines about defective pictures without ground truth."""
-    defective = Counter(test.defect for test in pictures if not test.is_good)
-    missing = Counter(test.defect for test in pictures if not test.has_truth)
+def _missing(without: list[TestPicture], every: list[TestPicture]) -> list[str]:
+    """Lines about defective pictures that no mask came with."""
+    defective, missing = (Counter(t.defect for t in found) for found in (every, without))
     whole = sorted(defect for defect in missing if missing[defect] == defective[defect])
     lines = []
     if whole:
@@ -62,24 +61,30 @@ def _without(pictures: list[TestPicture]) -> list[str]:
             f"no masks of {', '.join(whole)}: the figures for pixels leave these pictures out"
         )
     for defect in sorted(set(missing) - set(whole)):
-        first = next(t.file for t in pictures if t.defect == defect and not t.has_truth)
+        files = [test.file for test in without if test.defect == defect]
         lines.append(
-            f"{missing[defect]} of {defective[defect]} pictures of {defect} have no mask that "
-            f"marks anything ({first.name}, ...): the figures for pixels leave them out"
+            f"{_some(files)}: {len(files)} of {defective[defect]} pictures of {defect} have no "
+            f"mask, so the figures for pixels leave them out: add {files[0].stem}_mask.png"
         )
     return lines
 
 
-def _doubtful(empty: list[Path], wide: list[Path]) -> list[str]:
+def _doubtful(empty: list[TestPicture], wide: list[Path]) -> list[str]:
     """Lines about masks that mark nothing, or nearly everything."""
     lines = []
     if empty:
         lines.append(
-            f"{len(empty)} masks mark nothing ({empty[0]}, ...): defects are not zero there"
+            f"{_some([test.masks[0] for test in empty])}: nothing is marked ({len(empty)} "
+            "defective picture(s)), so the figures for pixels leave the picture out: save defects "
+            "as 255, or move it to good"
         )
     if wide:
         lines.append(
-            f"{len(wide)} masks mark more than four fifths of their picture ({wide[0]}, ...): "
-            "what is not zero is defective, so invert them if it is the other way round"
+            f"{_some(wide)}: more than four fifths are marked ({len(wide)} picture(s)): what is "
+            "not zero is defective, so invert the mask if it is the other way round"
         )
     return lines
+
+
+def _some(files: list[Path]) -> str:
+    return f"{files[0]}, ..." if len(files) > 1 else str(files[0])

@@ -1,4 +1,4 @@
-"""Engines that run an inspection graph; each is imported only when asked for."""
+"""Engines that run an inspection graph; their libraries are imported only when asked for."""
 
 from __future__ import annotations
 

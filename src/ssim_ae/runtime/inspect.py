@@ -13,7 +13,7 @@ from ssim_ae.data.folders import pictures_in
 from ssim_ae.data.images import SUFFIXES
 from ssim_ae.errors import InputError, PictureError
 from ssim_ae.files import require_writable
-from ssim_ae.runtime.detector import Detector
+from ssim_ae.runtime.detector import Detector, Inspection
 from ssim_ae.runtime.light import other_light
 from ssim_ae.runtime.writers import FORMATS, PICTURES, row, table, unreadable, write_pictures
 
@@ -73,6 +73,10 @@ def inspect_pictures(
     _ = detector.thresholds  # an uncalibrated detector is told before work begins
     calibration = detector.record.calibration
     calibrated = calibration.pixels if calibration is not None else 1 << 62
+    doubts: dict[str, Callable[[Inspection], str | None]] = {
+        "scale": lambda found: calibration.other_scale(found.geometry) if calibration else None,
+        "light": lambda found: other_light(found.picture, detector.record.settings.stretch),
+    }
     warned = False
     said: set[str] = set()
     if output is not None:
@@ -107,12 +111,8 @@ def inspect_pictures(
                     "times the size of the pictures that the threshold comes from: the promised "
                     "false-reject rate does not hold for it; calibrate on pictures of its size"
                 )
-            unlike = {
-                "scale": calibration and calibration.other_scale(inspection.geometry),
-                "light": other_light(inspection.picture, detector.record.settings.stretch),
-            }
-            for what, told in unlike.items():
-                if told and what not in said:
+            for what, unlike in doubts.items():
+                if what not in said and (told := unlike(inspection)) is not None:
                     said.add(what)
                     complain(f"note: {inspection.source}: {told}")
             line = row(inspection, name)

@@ -17,7 +17,7 @@ BF16 = "openvino:bf16"
 
 
 @functools.cache
-def _core() -> Any:
+def the_core() -> Any:
     """One for the process, never given up.
 
     OpenVINO 2026.4 gives the thread that first computes with a Core a stack for signals and, when
@@ -31,7 +31,7 @@ def _core() -> Any:
 
 def no_bf16() -> str | None:
     """Why OpenVINO computes no bf16 here, in one line; None where it does."""
-    if "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if "BF16" in the_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         return None
     return "OpenVINO computes no bf16 on this processor: use openvino, in float32"
 
@@ -51,7 +51,7 @@ class OpenVino:
     ) -> None:
         self.name = name
         self._turn = threading.Lock()  # all threads share one request and its output memory
-        core = _core()
+        core = the_core()
         # f32: CPUs with bf16 units would otherwise give, unasked, other maps than calibrated on
         options: dict[str, object] = {
             "PERFORMANCE_HINT": "LATENCY",

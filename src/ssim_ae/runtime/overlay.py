@@ -2,8 +2,8 @@
 
 Nothing is scaled per picture. Below half of the pixel threshold the picture stays as it is; at the
 threshold it is yellow, at twice the threshold red; marked regions get an outline. A pixel threshold
-that is not above 0, of maps that are below 0 on most good pictures, has no half: then red is as far
-above it as the score threshold, and at least one unit.
+that is not above 0, of maps that are below 0 on most good pictures, has no half: then nothing up to
+it is coloured, and red is as far above it as the score threshold, and at least one unit.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ssim_ae.data.images import Pixels, strips
 from ssim_ae.runtime.detector import Inspection
 
+NONE = 1e-6  # of a unit of the map: no threshold to colour by
 DRAWN = 1 << 18  # pixels at a time: each takes some hundred bytes while it is mixed
 _YELLOW, _RED, _EDGE = (
     np.array(c, np.float32) for c in ((255, 220, 0), (220, 0, 30), (255, 0, 200))
@@ -31,13 +32,15 @@ def overlay_bands(inspection: Inspection) -> Iterator[Pixels]:
     """The same in strips, from the top: that of a line scan is large."""
     picture, anomaly_map, mask = inspection.picture, inspection.anomaly_map, inspection.mask
     yellow = inspection.thresholds.pixel
-    red = 2 * yellow if yellow > 0 else max(inspection.thresholds.score, yellow + 1)
+    red = 2 * yellow if yellow > NONE else max(inspection.thresholds.score, yellow + 1)
     height, width = mask.shape
     for top, bottom in strips(height, width, DRAWN):
         rows = slice(top, bottom)
         part = picture[rows]
         base = part if part.ndim == 3 else np.repeat(part[..., None], 3, axis=2)
         relative = 1 + (anomaly_map[rows] - yellow) / (red - yellow)
+        if yellow <= NONE:
+            relative[anomaly_map[rows] <= yellow] = 0
         heat = np.clip(relative - 1, 0, 1)[..., None]
         colour = _YELLOW * (1 - heat) + _RED * heat
         opacity = 0.6 * np.clip(2 * relative - 1, 0, 1)[..., None]
