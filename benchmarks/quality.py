@@ -3,6 +3,7 @@
     SSIM_AE_DATA=<folder> python benchmarks/quality.py [--set NAME] [--seed N] [--work DIR]
     python benchmarks/quality.py --steps N    longer or shorter trainings, kept apart
     python benchmarks/quality.py --precision float32    as where a processor knows no bf16
+    python benchmarks/quality.py --without-group    tiles of one strip on both sides of the split
     python benchmarks/quality.py --ranks      how well the self-made score ranks the candidates
     python benchmarks/quality.py --latency    milliseconds a picture on every engine
 
@@ -43,12 +44,14 @@ def main() -> None:
     parser.add_argument("--seed", action="append", type=int)
     parser.add_argument("--steps", type=int, help="another length of training than the default")
     parser.add_argument("--precision", help="another one than the processor's best, kept apart")
+    parser.add_argument("--without-group", action="store_true", help="the fabrics, kept apart")
     parser.add_argument("--work", type=Path, default=Path("runs/quality"))
     parser.add_argument("--ranks", action="store_true")
     parser.add_argument("--latency", action="store_true")
     parser.add_argument("--result", type=Path, default=RESULT)
     arguments = parser.parse_args()
-    if (arguments.ranks or arguments.latency) and (arguments.steps or arguments.precision):
+    others = arguments.steps or arguments.precision or arguments.without_group
+    if (arguments.ranks or arguments.latency) and others:
         parser.error("--ranks and --latency are of the default trainings")
     data = folder_of_sets()
     result = load_result(arguments.result)
@@ -57,9 +60,15 @@ def main() -> None:
     if arguments.steps:
         changes["steps"] = arguments.steps
         label += f"_{arguments.steps}_steps"
+    sets = arguments.set or list(SETS)
+    if arguments.without_group:
+        sets = [name for name in sets if SETS[name][1]]
+        label += "_without_group"
     for seed in arguments.seed or SEEDS:
-        for name in arguments.set or SETS:
+        for name in sets:
             folder, options = SETS[name]
+            if arguments.without_group:
+                options = []
             run = arguments.work / f"{name}_{seed}{label}"
             if arguments.latency:
                 latency = result.setdefault("latency", {})

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from ssim_ae.data.split import distinct, group_names, hold_out, third_part
+from ssim_ae.data.groups import group_names
+from ssim_ae.data.split import distinct, hold_out, third_part
 from ssim_ae.errors import InputError
 
 
@@ -62,21 +63,6 @@ def test_copies_are_left_out() -> None:
         "2 of 4 pictures are copies of others and are left out (00_2.png of 00_0.png, ...)"
     ]
     assert distinct(dict(zip(names, "abcd", strict=True))) == (names, [])
-
-
-def test_a_pattern_that_matches_without_its_group() -> None:
-    with pytest.raises(InputError, match=r"b1\.png: does not match the group pattern"):
-        group_names([Path("a1.png"), Path("b1.png")], r"a(\d)|b\d")
-
-
-def test_group_patterns() -> None:
-    assert group_names([Path("ab_1.png")], "^[a-z]+") == ["ab"]
-    assert group_names([Path("ab_1.png")], "_([0-9])") == ["1"]
-    assert group_names(files(3), None) == ["0", "1", "2"]
-    with pytest.raises(InputError, match="does not match"):
-        group_names([Path("x.png")], r"^\d")
-    with pytest.raises(InputError, match="no regular expression"):
-        group_names([Path("x.png")], "(")
 
 
 @pytest.mark.parametrize(("n", "chosen"), [(4, 1), (8, 2), (15, 3), (19, 4), (35, 4), (100, 12)])

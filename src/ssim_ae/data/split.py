@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import math
-import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from ssim_ae.data.groups import group_names
 from ssim_ae.errors import InputError
 
 CHOSEN_ON = 0.12  # share of the pictures left for training that weigh the maps
@@ -34,31 +34,6 @@ def distinct(fingerprints: Mapping[Path, str]) -> tuple[list[Path], list[str]]:
         f"{len(copies)} of {len(fingerprints)} pictures are copies of others and are left out "
         f"({copies[0].name} of {original.name}, ...)"
     ]
-
-
-def group_names(files: Sequence[Path], pattern: str | None) -> list[str]:
-    """The strip or part each picture was cut from, by a regular expression on file names.
-
-    The first bracketed group of the pattern is the name (the whole match when it has none).
-    Without a pattern every picture stands alone.
-
-    Raises:
-        InputError: the pattern is no regular expression, or does not match a file.
-    """
-    if pattern is None:
-        return [str(i) for i in range(len(files))]
-    try:
-        expression = re.compile(pattern)
-    except re.error as error:
-        raise InputError(f"group {pattern!r} is no regular expression ({error})") from None
-    names = []
-    for file in files:
-        match = expression.search(file.name)
-        name = match and match.group(1 if expression.groups else 0)
-        if name is None:  # also where another alternative of the pattern matched
-            raise InputError(f"{file}: does not match the group pattern {pattern!r}: correct it")
-        names.append(name)
-    return names
 
 
 def hold_out(

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from ssim_ae import value_bins
+from ssim_ae.data.groups import group_names
 from ssim_ae.data.images import named, readable
 from ssim_ae.data.layouts import training_pictures
-from ssim_ae.data.split import distinct, group_names
+from ssim_ae.data.split import distinct
 from ssim_ae.errors import InputError
 from ssim_ae.evaluation.conformal import conformal_rank
 from ssim_ae.files import require_writable

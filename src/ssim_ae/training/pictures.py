@@ -10,10 +10,11 @@ from pathlib import Path
 import psutil
 
 from ssim_ae.config import Settings
+from ssim_ae.data.groups import group_names, pattern_in_names
 from ssim_ae.data.images import lost_depth, named, readable, size_of
 from ssim_ae.data.layouts import training_pictures
 from ssim_ae.data.picture_store import PictureStore
-from ssim_ae.data.split import distinct, group_names, hold_out, third_part
+from ssim_ae.data.split import distinct, hold_out, third_part
 from ssim_ae.data.working_size import Preparation, much_rescaled, of_many_sizes
 from ssim_ae.errors import InputError
 from ssim_ae.runtime.record import picture_fingerprint
@@ -69,6 +70,12 @@ def divide(dataset: Path, settings: Settings, before: set[str], on_note: Note) -
             "dozens to be of use: add good pictures"
         )
     groups = group_names(files, settings.group)
+    if settings.group is None and (pattern := pattern_in_names(files)) is not None:
+        names = sorted(set(group_names(files, pattern)))
+        on_note(
+            f"file names tell {len(names)} groups ({', '.join(names[:3])}, ...): if each is one "
+            f'strip or part, train with --group "{pattern}", which holds out whole ones'
+        )
     seen = {f for f in files if fingerprints[f] in before}
     train, held_out = hold_out(
         files, settings.held_out, settings.false_reject_rate, groups, settings.seed, seen

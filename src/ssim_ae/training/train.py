@@ -17,9 +17,9 @@ from ssim_ae.config import PLAIN, Settings
 from ssim_ae.config_files import load_settings, save_settings
 from ssim_ae.data.chroma import coloured
 from ssim_ae.data.contrast import stretch_of
+from ssim_ae.data.groups import group_names
 from ssim_ae.data.patches import draw_patches
 from ssim_ae.data.picture_store import PictureStore
-from ssim_ae.data.split import group_names
 from ssim_ae.errors import InputError, PictureError
 from ssim_ae.files import require_writable, write_atomically
 from ssim_ae.runtime.detector import Detector
