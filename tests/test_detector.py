@@ -34,7 +34,7 @@ from ssim_ae.runtime.metadata import read_metadata, replace_metadata
 from ssim_ae.runtime.onnxruntime_engine import OnnxRuntime
 from ssim_ae.runtime.openvino_engine import OpenVino
 from ssim_ae.runtime.overlay import overlay
-from ssim_ae.runtime.record import KEY, Record, Thresholds, read_record
+from ssim_ae.runtime.record import KEY, Record, Thresholds, read_record, write_detector
 from ssim_ae.runtime.regions import find_regions
 from ssim_ae.training.train import train
 from tests.conftest import TINY
@@ -175,6 +175,47 @@ def test_inspect_takes_files_arrays_and_images(fabric: Path, detector: Detector)
             detector.inspect(bad)
     with pytest.raises(PictureError, match="smaller than the detector's 128x128"):
         detector.inspect(pixels[:100])
+
+
+def test_a_camera_of_twelve_bits_gives_what_eight_give(
+    run: Path, fabric: Path, tmp_path: Path
+) -> None:
+    eight = read_picture(next((fabric / "test" / "hole").glob("*.png")), "grey")
+    twelve = np.round(eight / 255 * 4095).astype(np.uint16)
+    file = tmp_path / "twelve.png"
+    Image.fromarray(twelve).save(file)
+    record = read_record((run / "detector.onnx").read_bytes(), "x")
+    changed = record.model_copy(
+        update={"settings": record.settings.model_copy(update={"depth": 12})}
+    )
+    write_detector((run / "detector.onnx").read_bytes(), changed, tmp_path / "d.onnx")
+    detector = Detector.load(tmp_path / "d.onnx")
+    expected = Detector.load(run).inspect(eight).working_map
+    for picture in (file, twelve, Image.fromarray(twelve), eight):
+        np.testing.assert_array_equal(detector.inspect(picture).working_map, expected)
+    (found,) = detector.inspect_files([file])
+    assert isinstance(found, Inspection)
+    np.testing.assert_array_equal(found.working_map, expected)
+    with pytest.raises(PictureError, match="picture: holds 4096, but depth=12 ends at 4095"):
+        detector.inspect(twelve + np.uint16(4096 - twelve.max()))
+    assert read_metadata((tmp_path / "d.onnx").read_bytes())["depth"] == "12"
+
+
+def test_a_set_of_twelve_bits_is_trained_on_as_one_of_eight(
+    run: Path, fabric: Path, tmp_path: Path
+) -> None:
+    twelve = Path(shutil.copytree(fabric, tmp_path / "twelve"))
+    for file in [*twelve.glob("train/*/*.png"), *twelve.glob("test/*/*.png")]:
+        values = np.round(np.asarray(Image.open(file)) / 255 * 4095).astype(np.uint16)
+        Image.fromarray(values).save(file)
+    told: list[str] = []
+    changes = [*TINY, "depth=12"]
+    train(twelve, "autoencoder", changes=changes, output=tmp_path / "run", on_note=told.append)
+    assert not any("grey levels" in line for line in told)
+    expected = ssim_ae.evaluate(run, fabric, tmp_path / "eight").metrics
+    found = ssim_ae.evaluate(tmp_path / "run", twelve, tmp_path / "evaluation").metrics
+    for key in ("pixel_auroc", "image_auroc", "at_threshold"):
+        assert found[key] == expected[key]
 
 
 def test_many_files_keep_their_order_and_bad_ones_do_not_stop(

@@ -244,6 +244,12 @@ def test_files_that_are_no_detectors_are_told_in_one_line(run: Path, tmp_path: P
         "is not calibrated: run": changed(model, file),
         "other thresholds than its record": _with_record_only(model, file, moved),
         "its record is damaged (reach)": graph_changed,
+        "counts 12 of 16 bits": changed(
+            model,
+            file,
+            thresholds=kept,
+            settings=read_record(model, "x").settings.model_copy(update={"depth": 12}),
+        ),
     }
     for message, data in cases.items():
         told = read(data)

@@ -282,6 +282,21 @@ def test_what_libpng_cannot_do_by_the_policy_is_refused(
         assert "EXIF" in outcome.errors[0]
 
 
+def test_sixteen_bits_of_which_fewer_count_are_refused(
+    program: Program, grey: Path, picture: Path, tmp_path: Path
+) -> None:
+    wide, twelve = tmp_path / "wide.png", with_entries(grey, depth="12")
+    Image.fromarray(np.asarray(Image.open(picture), np.uint16) * 16).save(wide)
+    outcome = program(twelve, wide)
+    assert (outcome.code, outcome.lines, len(outcome.errors)) == (2, [], 1)
+    assert outcome.errors[0].startswith(
+        f"error: {wide}: has 16 bits, of which the detector counts 12: save it as 8 bits"
+    )
+    # 8 bits are 8 bits, and what says nothing of them counts all
+    assert program(twelve, picture) == program(grey, picture)
+    assert program(with_entries(grey, depth=None), wide) == program(grey, wide)
+
+
 def another_model(entries: dict[str, str]) -> bytes:
     """A model that is no detector, of the versions that detectors have."""
     value, result = (helper.make_tensor_value_info(n, TensorProto.FLOAT, [1]) for n in "xy")

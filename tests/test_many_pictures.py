@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from ssim_ae import Detector, evaluate
-from ssim_ae.data.images import read_picture
 from ssim_ae.errors import PictureError
 from ssim_ae.evaluation import evaluate as evaluating
 from ssim_ae.runtime.inspect import _distinct_names, inspect_pictures
@@ -48,11 +47,13 @@ def test_a_test_picture_is_gone_when_the_next_is_decoded(
 ) -> None:
     alive: list[weakref.ref[Any]] = []
 
-    def watched(files: Iterator[Path], color: str) -> Iterator[tuple[Path, Future[Any]]]:
+    def watched(
+        files: Iterator[Path], decode: Callable[[Path], Any]
+    ) -> Iterator[tuple[Path, Future[Any]]]:
         for file in files:
             assert all(reference() is None for reference in alive)
             decoded: Future[Any] = Future()
-            decoded.set_result(read_picture(file, color))
+            decoded.set_result(decode(file))
             alive.append(weakref.ref(decoded.result()))
             yield file, decoded
             del decoded

@@ -2,7 +2,7 @@
 // this walks the protobuf fields: ModelProto.metadata_props = 14 (key = 1, value = 2), and the two
 // thresholds that the graph itself holds: graph = 7, initializer = 5, name = 8, raw_data = 9.
 
-export const FORMAT = 8; // the newest detector format that this page reads
+export const FORMAT = 9; // the newest detector format that this page reads
 const [GRAPH, METADATA, INITIALIZER, NAME, RAW] = [7, 14, 5, 8, 9];
 const CONSTANTS = { score_threshold: "score", pixel_threshold: "pixel" };
 
@@ -13,6 +13,7 @@ const FIELDS = {
   color: (v) => v === "grey" || v === "rgb",
   resize: optional(whole(11)),
   centre_crop: optional(whole(11)),
+  depth: whole(8),
   network: (v) => v === "reference" || v === "joint",
   blend: (v) => v === "pixels" || v === "features",
   tile: (v) => v === 128 || v === 256,
@@ -20,7 +21,7 @@ const FIELDS = {
   first_layer_channels: whole(1),
 };
 // Settings that files older than these settings do not hold.
-const OLDER = { network: "reference", blend: "pixels", centre_crop: null };
+const OLDER = { network: "reference", blend: "pixels", centre_crop: null, depth: 16 };
 
 /** Bytes of a detector -> its record, thresholds required. Errors are one line: what, where, cure. */
 export function readRecord(bytes, name) {
@@ -53,6 +54,12 @@ export function readRecord(bytes, name) {
   const settings = { ...OLDER, ...record.settings };
   for (const [key, good] of Object.entries(FIELDS)) {
     if (!good(settings[key])) throw damaged(`settings.${key}`);
+  }
+  if (settings.depth !== 16) {
+    throw new Error(
+      `${name}: counts ${settings.depth} of 16 bits, of which a browser keeps the highest 8: ` +
+        "inspect with ssim-ae",
+    );
   }
   if (!whole(0)(record.reach)) throw damaged("reach");
   const { thresholds } = record;

@@ -29,13 +29,14 @@ class Detector {
     resize_ = pixels("resize");
     centre_crop_ = pixels("centre_crop");
     smallest_ = pixels("smallest");
+    if (const auto depth = lookup("depth")) depth_ = depth.get();  // older detectors say nothing
     if (!lookup("score_threshold")) refuse("is not calibrated: run `ssim-ae calibrate` first");
     if (session_.GetOutputCount() != 4) refuse("gives no mask and no verdict: train it anew");
   }
 
   // Decodes a file and checks that it has the working size.
   Picture read(const std::string& file) const {
-    Picture picture = read_png(file, rgb_);
+    Picture picture = read_png(file, rgb_, depth_);
     const auto [shorter, longer] = std::minmax(picture.height, picture.width);
     const auto want = [&](bool fits, const std::string& wanted) {
       if (fits) return;
@@ -100,5 +101,6 @@ class Detector {
   Ort::Session session_{nullptr};
   mutable Ort::AllocatorWithDefaultOptions allocator_;
   bool rgb_ = false;
+  std::string depth_ = "16";
   std::size_t resize_ = 0, centre_crop_ = 0, smallest_ = 0;  // 0: any
 };

@@ -1,8 +1,8 @@
 // A PNG file as 8-bit pixels, by the policy of docs/pictures.md: 16 bit is divided by 257 and
 // rounded, alpha dropped and not blended, palettes looked up, gamma and colour profiles ignored
 // (libpng's simplified API would correct for gamma). Refused, because the policy needs more than
-// libpng does: colour for a grey detector (its grey is ITU-R 601 luma), and EXIF data, which may
-// say that the picture is to be turned.
+// libpng does: colour for a grey detector (its grey is ITU-R 601 luma), EXIF data, which may say that
+// the picture is to be turned, and 16 bits of which the detector counts fewer.
 
 #pragma once
 
@@ -44,7 +44,8 @@ struct PngReader {
 };
 
 // Fills `picture`; false where libpng fails, which tells the reader why.
-inline bool decode(PngReader& reader, const std::string& file, bool rgb, Picture& picture) {
+inline bool decode(PngReader& reader, const std::string& file, bool rgb, const std::string& depth,
+                   Picture& picture) {
   png_structp png = reader.png;
   if (setjmp(png_jmpbuf(png))) return false;
   png_init_io(png, reader.stream);
@@ -55,6 +56,9 @@ inline bool decode(PngReader& reader, const std::string& file, bool rgb, Picture
     throw Problem(kFailed, file, "has too many pixels: cut the picture into pieces");
   if (!rgb && (png_get_color_type(png, reader.info) & PNG_COLOR_MASK_COLOR))
     throw Problem(kUnfit, file, "has colour, the detector wants grey: save it as grey (601 luma)");
+  if (depth != "16" && png_get_bit_depth(png, reader.info) == 16)
+    throw Problem(kUnfit, file, "has 16 bits, of which the detector counts " + depth +
+                                    ": save it as 8 bits (value * 255 / (2^" + depth + " - 1))");
   png_set_expand(png);  // palettes, and less than 8 bits
   png_set_scale_16(png);
   png_set_strip_alpha(png);
@@ -72,7 +76,7 @@ inline bool decode(PngReader& reader, const std::string& file, bool rgb, Picture
   return true;
 }
 
-inline Picture read_png(const std::string& file, bool rgb) {
+inline Picture read_png(const std::string& file, bool rgb, const std::string& depth) {
   PngReader reader;
   Picture picture;
   reader.stream = std::fopen(file.c_str(), "rb");
@@ -81,7 +85,7 @@ inline Picture read_png(const std::string& file, bool rgb) {
                                       PngReader::on_warning);
   reader.info = reader.png ? png_create_info_struct(reader.png) : nullptr;
   if (!reader.info) throw std::bad_alloc();
-  if (!decode(reader, file, rgb, picture))
+  if (!decode(reader, file, rgb, depth, picture))
     throw Problem(kFailed, file,
                   "cannot be decoded (" + reader.reason + "): save it again as PNG, or remove it");
   return picture;

@@ -1,9 +1,10 @@
 """Decoding: a picture file in, a uint8 array out.
 
-Policy (docs/pictures.md): EXIF orientation is applied; 16-bit values are scaled by 1/257, never
-clipped; alpha is dropped, colour values kept; palettes are looked up; CMYK becomes RGB; 1-bit
-becomes 0 and 255; grey is ITU-R 601 luma; the first frame of several counts. Float pictures have
-no agreed range and are refused, as are files over the pixel limit and truncated ones.
+Policy (docs/pictures.md): EXIF orientation is applied; 16-bit values are scaled, never clipped, by
+1/257 unless fewer bits are said to count; alpha is dropped, colour values kept; palettes are looked
+up; CMYK becomes RGB; 1-bit becomes 0 and 255; grey is ITU-R 601 luma; the first frame of several
+counts. Float pictures have no agreed range and are refused, as are files over the pixel limit and
+truncated ones.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ PIXEL_LIMIT = 1 << 29  # 536 million: a 20,000 x 20,000 line scan passes, a zip 
 LARGE = 1 << 26  # pixels: beyond, pictures are decoded one after the other, and none ahead
 AT_ONCE = 1 << 24  # pixels converted or enlarged at a time: copies of a line scan are large
 SOME = 16  # files that are looked at for their depth
+WHOLE = 16  # bits that 16-bit files hold, unless it is said otherwise
 CAMERAS = (8, 10, 12, 14)  # bits that they have
 NAMED = 3  # files in one line of error
 DECODE_THREADS = 4
@@ -48,14 +50,18 @@ Pixels = NDArray[np.uint8]
 Map = NDArray[np.float32]
 
 
-def read_picture(file: Path, color: str) -> Pixels:
+def read_picture(file: Path, color: str, depth: int = WHOLE) -> Pixels:
     """Decode a file to uint8 ``[h, w]`` (``color`` "grey") or ``[h, w, 3]`` ("rgb").
 
+    Args:
+        depth: bits that 16-bit files hold; 12 for a camera whose largest value is 4095.
+
     Raises:
-        PictureError: missing, truncated, no picture, too large, or of a mode without a meaning.
+        PictureError: missing, truncated, no picture, too large, of a mode without a meaning, or
+            with values beyond ``depth``.
     """
     with _decoding(file), _ONE_LARGE if is_large(file) else contextlib.nullcontext():
-        return to_pixels(_open(file), color, file)
+        return to_pixels(_open(file), color, file, depth)
 
 
 def is_large(file: Path) -> bool:
@@ -132,12 +138,18 @@ def _upright(image: Image.Image) -> Image.Image:
     if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # else it would be a copy
         turned = ImageOps.exif_transpose(image)
     tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
-    if image.mode == "I;16" and tags.get(BITSPERSAMPLE) == (12,):
+    if _declares_twelve(image):
         twelve = np.asarray(turned)
         turned = Image.fromarray((twelve << 4) | (twelve >> 8))
     if image.mode == "I;16" and tags.get(PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO:
         return Image.fromarray(65535 - np.asarray(turned))
     return turned
+
+
+def _declares_twelve(image: Image.Image) -> bool:
+    """A TIFF whose tags, not its user, tell that 12 bits count."""
+    tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
+    return image.mode == "I;16" and tags.get(BITSPERSAMPLE) == (12,)
 
 
 @contextlib.contextmanager
@@ -165,21 +177,22 @@ def _decoding(name: object) -> Iterator[None]:
         ) from None
 
 
-def to_pixels(image: Image.Image, color: str, name: object) -> Pixels:
+def to_pixels(image: Image.Image, color: str, name: object, depth: int = WHOLE) -> Pixels:
     """Convert an opened picture by the policy above.
 
     Raises:
-        PictureError: a mode without a meaning, or truncated.
+        PictureError: a mode without a meaning, values beyond ``depth`` bits, or truncated.
     """
     with _decoding(name):
+        depth = WHOLE if _declares_twelve(image) else depth
         image = _upright(image)
         width, height = image.size
         if width * height <= AT_ONCE:
-            return _converted(image, color, name)
+            return _converted(image, color, name, depth)
         pixels = np.empty((height, width) if color == "grey" else (height, width, 3), np.uint8)
         for top, bottom in strips(height, width):
             part = image.crop((0, top, width, bottom))
-            pixels[top:bottom] = _converted(part, color, name)
+            pixels[top:bottom] = _converted(part, color, name, depth)
         return pixels
 
 
@@ -190,7 +203,7 @@ def strips(height: int, width: int, pixels: int | None = None) -> Iterator[tuple
         yield top, min(top + rows, height)
 
 
-def _converted(image: Image.Image, color: str, name: object) -> Pixels:
+def _converted(image: Image.Image, color: str, name: object, depth: int) -> Pixels:
     mode = "L" if color == "grey" else "RGB"
     if image.mode == "F":
         raise PictureError(f"{name}: float pixels have no agreed range: save as 8 or 16 bit")
@@ -198,7 +211,13 @@ def _converted(image: Image.Image, color: str, name: object) -> Pixels:
         wide = np.asarray(image)
         if wide.dtype.itemsize > 2 and wide.size and (wide.min() < 0 or wide.max() > 65535):
             raise PictureError(f"{name}: 32-bit values beyond 0..65535: save as 8 or 16 bit")
-        narrow = ((wide.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        white = (1 << depth) - 1
+        if wide.size and wide.max() > white:
+            raise PictureError(
+                f"{name}: holds {wide.max()}, but depth={depth} ends at {white}: train with a "
+                "larger depth"
+            )
+        narrow = ((wide.astype(np.uint32) * 255 + white // 2) // white).astype(np.uint8)
         return narrow if mode == "L" else np.repeat(narrow[..., None], 3, axis=2)
     if image.mode in ("P", "PA"):
         image = image.convert("RGBA")
@@ -211,7 +230,7 @@ def _converted(image: Image.Image, color: str, name: object) -> Pixels:
     return np.array(image.convert(mode), dtype=np.uint8)
 
 
-def readable(files: Sequence[Path]) -> tuple[list[Path], list[str]]:
+def readable(files: Sequence[Path], depth: int = WHOLE) -> tuple[list[Path], list[str]]:
     """Those that decode and show something, and one line for each other; all are decoded once.
 
     Raises:
@@ -220,11 +239,12 @@ def readable(files: Sequence[Path]) -> tuple[list[Path], list[str]]:
 
     def problem(file: Path) -> str | None:
         try:
-            pixels = read_picture(file, "grey")
+            pixels = read_picture(file, "grey", depth)
         except PictureError as error:
             return str(error)
         if pixels.min() == pixels.max():
-            return lost_depth([file]) or f"{file}: shows nothing but one grey level: remove it"
+            nothing = f"{file}: shows nothing but one grey level: remove it"
+            return (lost_depth([file]) if depth == WHOLE else None) or nothing
         return None
 
     with ThreadPoolExecutor(DECODE_THREADS) as pool:
@@ -252,8 +272,7 @@ def lost_depth(files: Sequence[Path]) -> str | None:
     bits = next(bits for bits in CAMERAS if largest < 1 << bits)
     return (
         f"{where}: 16 bits that hold no more than {largest} leave {(largest + 128) // 257 + 1} "
-        f"grey levels: multiply all pictures by {1 << (16 - bits)} first, if the camera has {bits} "
-        "bits"
+        f"grey levels: if the camera has {bits} bits, train with --set depth={bits}"
     )
 
 

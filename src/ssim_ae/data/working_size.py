@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ssim_ae.data.images import PIXEL_LIMIT, Map, Pixels, read_picture, strips
+from ssim_ae.data.images import PIXEL_LIMIT, WHOLE, Map, Pixels, read_picture, strips
 from ssim_ae.errors import PictureError
 
 Sizes = Mapping[Path, tuple[int, int]]  # of pictures: height, width
@@ -27,10 +27,15 @@ class Preparation:
     color: str
     resize: int | None
     centre_crop: int | None
+    depth: int = WHOLE
+
+    def decode(self, file: Path) -> Pixels:
+        """uint8 at the file's own size."""
+        return read_picture(file, self.color, self.depth)
 
     def read(self, file: Path) -> tuple[Pixels, Geometry]:
         """Decode a file and bring it to working size."""
-        return self.apply(read_picture(file, self.color), file)
+        return self.apply(self.decode(file), file)
 
     def apply(self, pixels: Pixels, name: object = "picture") -> tuple[Pixels, Geometry]:
         """uint8 picture at any size -> (uint8 at working size, where it came from).

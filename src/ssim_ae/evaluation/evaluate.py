@@ -75,8 +75,7 @@ def evaluate(
     notes += _leaks(detector, pictures) + _other_scale(detector, pictures)
 
     tally = Tally()
-    color = detector.record.preparation.color
-    decoding = read_ahead((p.file for p in pictures), color)
+    decoding = read_ahead((p.file for p in pictures), detector.record.preparation.decode)
     for done, test in enumerate(pictures, 1):
         _, decoded = next(decoding)  # zip would keep it beside the next one
         name = folder / "maps" / dataset.resolve().name / "test" / test.defect

@@ -6,7 +6,7 @@ Needs no torch: the graph runs on an inference engine.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ssim_ae.data.images import Map, Pixels, is_large, read_picture, to_pixels
+from ssim_ae.data.images import Map, Pixels, is_large, to_pixels
 from ssim_ae.data.working_size import Geometry
 from ssim_ae.errors import DetectorError, PictureError
 from ssim_ae.runtime.blocks import Tiling, run_in_blocks
@@ -131,22 +131,28 @@ class Detector:
         return run_in_blocks(self.engine, pixels, self._tiling)
 
     def inspect(self, picture: str | Path | Pixels | Image.Image) -> Inspection:
-        """Inspect one picture: a file, a Pillow image, or uint8 ``[h, w]`` / ``[h, w, 3]``.
+        """Inspect one picture: a file, a Pillow image, or an array.
+
+        Arrays are uint8 ``[h, w]`` or ``[h, w, 3]``, or uint16 ``[h, w]`` that holds as many bits
+        as the settings' ``depth``.
 
         Raises:
-            PictureError: it cannot be decoded or is too small.
+            PictureError: it cannot be decoded, is too small, or holds more than ``depth``.
         """
-        color = self.record.preparation.color
+        preparation = self.record.preparation
         if isinstance(picture, str | Path):
-            return self._inspect(str(picture), read_picture(Path(picture), color))
+            return self._inspect(str(picture), preparation.decode(Path(picture)))
         if isinstance(picture, np.ndarray):
-            shaped = picture.ndim >= 2 and picture.shape[2:] in ((), (3,)) and picture.size > 0
-            if picture.dtype != np.uint8 or not shaped:
+            shapes = {np.dtype(np.uint8): ((), (3,)), np.dtype(np.uint16): ((),)}
+            shaped = picture.ndim >= 2 and picture.shape[2:] in shapes.get(picture.dtype, ())
+            if not (shaped and picture.size):
                 raise PictureError(
-                    f"array of {picture.dtype} {picture.shape}: pass uint8 [h, w] or [h, w, 3]"
+                    f"array of {picture.dtype} {picture.shape}: pass uint8 [h, w] or [h, w, 3], or "
+                    "uint16 [h, w]"
                 )
             picture = Image.fromarray(picture)
-        return self._inspect("array", to_pixels(picture, color, "picture"))
+        pixels = to_pixels(picture, preparation.color, "picture", preparation.depth)
+        return self._inspect("array", pixels)
 
     def inspect_files(self, files: Iterable[Path]) -> Iterator[Inspection | PictureError]:
         """Inspect many files in bounded memory, in order; a bad one yields its error.
@@ -154,7 +160,7 @@ class Detector:
         Files are decoded ahead in threads, so that the engine does not wait for the disk: up to
         three are taken before the first result is there. ``inspect`` waits for none.
         """
-        for file, decoded in read_ahead(files, self.record.preparation.color):
+        for file, decoded in read_ahead(files, self.record.preparation.decode):
             try:
                 yield self._inspect(str(file), decoded.result())
             except PictureError as error:
@@ -170,7 +176,9 @@ class Detector:
         return Inspection(name, score, self.thresholds, anomaly_map, picture, geometry)
 
 
-def read_ahead(files: Iterable[Path], color: str) -> Iterator[tuple[Path, Future[Pixels]]]:
+def read_ahead(
+    files: Iterable[Path], decode: Callable[[Path], Pixels]
+) -> Iterator[tuple[Path, Future[Pixels]]]:
     """Decode a few files ahead of the one in use, but for large ones."""
     with ThreadPoolExecutor(2, thread_name_prefix="decode") as pool:
         waiting: deque[tuple[Path, Future[Any]]] = deque()
@@ -178,7 +186,7 @@ def read_ahead(files: Iterable[Path], color: str) -> Iterator[tuple[Path, Future
             ahead = 0 if is_large(file) else READ_AHEAD
             while len(waiting) > ahead:
                 yield waiting.popleft()
-            waiting.append((file, pool.submit(read_picture, file, color)))
+            waiting.append((file, pool.submit(decode, file)))
             while len(waiting) > ahead:
                 yield waiting.popleft()
         while waiting:

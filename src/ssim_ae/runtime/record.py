@@ -17,7 +17,7 @@ from ssim_ae.runtime.constants import read_constants, replace_constants
 from ssim_ae.runtime.metadata import read_metadata, replace_metadata
 
 KEY = "ssim_ae"
-FORMAT = 8  # raised when an older version could no longer read the file; older formats stay read
+FORMAT = 9  # raised when an older version could no longer read the file; older formats stay read
 WITH_CONSTANTS = 4  # the first format whose graphs hold the thresholds
 
 
@@ -88,7 +88,7 @@ class Record(BaseModel):
     @property
     def preparation(self) -> Preparation:
         s = self.settings
-        return Preparation(s.color, s.resize, s.centre_crop)
+        return Preparation(s.color, s.resize, s.centre_crop, s.depth)
 
 
 def read_record(model: bytes, name: object) -> Record:
@@ -142,6 +142,7 @@ def plain(record: Record) -> dict[str, str]:
         "color": s.color,
         "resize": str(s.resize or "none"),
         "centre_crop": str(s.centre_crop or "none"),
+        "depth": str(s.depth),
         "smallest": str(s.tile),
         "licence": "of the weights: whoever trained them decides; made with ssim-ae (Apache-2.0)",
     }

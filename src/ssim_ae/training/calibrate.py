@@ -121,7 +121,7 @@ def calibrate(
             "export it again"
         )
     every = training_pictures(Path(dataset))
-    _, unreadable = readable(every)
+    _, unreadable = readable(every, detector.record.settings.depth)
     if unreadable:  # thresholds are a promise about the pictures meant, not about some of them
         raise InputError(f"{named(unreadable, len(every))}: save them again or remove them")
     fingerprints = {f: picture_fingerprint(f) for f in every}

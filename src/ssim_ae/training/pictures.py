@@ -11,7 +11,7 @@ import psutil
 
 from ssim_ae.config import Settings
 from ssim_ae.data.groups import group_names, pattern_in_names
-from ssim_ae.data.images import lost_depth, named, readable, size_of
+from ssim_ae.data.images import WHOLE, lost_depth, named, readable, size_of
 from ssim_ae.data.layouts import training_pictures
 from ssim_ae.data.picture_store import PictureStore
 from ssim_ae.data.split import distinct, hold_out, third_part
@@ -54,10 +54,10 @@ def divide(dataset: Path, settings: Settings, before: set[str], on_note: Note) -
         InputError: no pictures, or too few.
     """
     every = training_pictures(dataset)
-    good, unreadable = readable(every)
+    good, unreadable = readable(every, settings.depth)
     if unreadable:
         on_note(f"{named(unreadable, len(every))}; left out")
-    if (line := lost_depth(good)) is not None:
+    if settings.depth == WHOLE and (line := lost_depth(good)) is not None:
         on_note(line)
     fingerprints = {f: picture_fingerprint(f) for f in good}
     files, notes = distinct(fingerprints)
@@ -90,7 +90,7 @@ def divide(dataset: Path, settings: Settings, before: set[str], on_note: Note) -
 def stores(parts: Parts, settings: Settings, on_note: Note) -> tuple[PictureStore, PictureStore]:
     """Pictures to draw patches from: to train on, and to judge the training by."""
     # patches come from the whole picture; the centre crop is for inspection
-    preparation = Preparation(settings.color, settings.resize, None)
+    preparation = Preparation(settings.color, settings.resize, None, settings.depth)
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # each keeps the pictures
     memory = psutil.virtual_memory().available // 2 // processes
     store = PictureStore(parts.train, preparation, settings.tile, memory)
