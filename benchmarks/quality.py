@@ -62,7 +62,9 @@ def main() -> None:
         label += f"_{arguments.steps}_steps"
     sets = arguments.set or list(SETS)
     if arguments.without_group:
-        sets = [name for name in sets if SETS[name][1]]
+        sets = [name for name in sets if SETS[name][1] == STRIPS]
+        if not sets:
+            parser.error("only the fabrics are trained with --group")
         label += "_without_group"
     for seed in arguments.seed or SEEDS:
         for name in sets:
@@ -127,7 +129,6 @@ def true_results(run: Path, dataset: Path) -> tuple[list[dict[str, Any]], dict[s
 
     from ssim_ae.config import ResidualSettings
     from ssim_ae.data.contrast import stretched
-    from ssim_ae.data.images import read_picture
     from ssim_ae.data.layouts import test_pictures
     from ssim_ae.evaluation.metrics import PixelCounts, auroc, per_score
     from ssim_ae.model.anomaly_map import Residual
@@ -172,9 +173,7 @@ def true_results(run: Path, dataset: Path) -> tuple[list[dict[str, Any]], dict[s
     defective = []
     with torch.inference_mode():
         for test in test_pictures(dataset):
-            working, geometry = record.preparation.apply(
-                read_picture(test.file, record.preparation.color), test.file
-            )
+            working, geometry = record.preparation.read(test.file)
             truth = geometry.mask_to_working(test.mask(geometry.original))
             defective.append(not test.is_good)
             as_it_is = Inspector.picture(torch.from_numpy(working)[None])
@@ -220,7 +219,6 @@ def filters_alone(run: Path, dataset: Path) -> dict[str, float | None]:
     done to their map: in the units of the good pictures that the run measured its maps on."""
     import torch
 
-    from ssim_ae.data.images import read_picture
     from ssim_ae.data.layouts import test_pictures, training_pictures
     from ssim_ae.data.picture_store import PictureStore
     from ssim_ae.evaluation.metrics import PixelCounts, auroc, per_score
@@ -240,9 +238,7 @@ def filters_alone(run: Path, dataset: Path) -> dict[str, float | None]:
     scores, defective = [], []
     with torch.inference_mode():
         for test in test_pictures(dataset):
-            working, geometry = record.preparation.apply(
-                read_picture(test.file, record.preparation.color), test.file
-            )
+            working, geometry = record.preparation.read(test.file)
             picture = Inspector.picture(torch.from_numpy(working)[None])
             anomaly_map = filters(picture, findings(median(picture)))[0].numpy()
             if test.has_truth:

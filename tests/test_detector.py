@@ -36,6 +36,7 @@ from ssim_ae.runtime.openvino_engine import OpenVino
 from ssim_ae.runtime.overlay import overlay
 from ssim_ae.runtime.record import KEY, Record, Thresholds, read_record, write_detector
 from ssim_ae.runtime.regions import find_regions
+from ssim_ae.training.calibrate import calibrate
 from ssim_ae.training.train import train
 from tests.conftest import TINY
 
@@ -191,14 +192,33 @@ def test_a_camera_of_twelve_bits_gives_what_eight_give(
     write_detector((run / "detector.onnx").read_bytes(), changed, tmp_path / "d.onnx")
     detector = Detector.load(tmp_path / "d.onnx")
     expected = Detector.load(run).inspect(eight).working_map
-    for picture in (file, twelve, Image.fromarray(twelve), eight):
+    for picture in (file, twelve, twelve.astype(">u2"), Image.fromarray(twelve), eight):
         np.testing.assert_array_equal(detector.inspect(picture).working_map, expected)
     (found,) = detector.inspect_files([file])
     assert isinstance(found, Inspection)
     np.testing.assert_array_equal(found.working_map, expected)
-    with pytest.raises(PictureError, match="picture: holds 4096, but depth=12 ends at 4095"):
+    with pytest.raises(PictureError, match="picture: holds 4096, which takes 13 bits"):
         detector.inspect(twelve + np.uint16(4096 - twelve.max()))
     assert read_metadata((tmp_path / "d.onnx").read_bytes())["depth"] == "12"
+
+
+def test_a_detector_is_calibrated_on_what_its_depth_shows(run: Path, tmp_path: Path) -> None:
+    rng, good = np.random.default_rng(1), tmp_path / "good"
+    good.mkdir()
+    for i in range(4):  # at 16 bits, a few of these levels are one
+        Image.fromarray(rng.integers(0, 100, (160, 176), np.uint16)).save(good / f"{i}.png")
+    data = (run / "detector.onnx").read_bytes()
+    with pytest.raises(InputError, match="16 bits that hold no more than 99"):
+        calibrate(run, good, 0.2)
+    record = read_record(data, "x")
+    settings = record.settings.model_copy(update={"depth": 8})
+    write_detector(data, record.model_copy(update={"settings": settings}), tmp_path / "d.onnx")
+    found, _, _ = calibrate(tmp_path / "d.onnx", good, 0.2)
+    assert found.calibration is not None
+    assert found.calibration.pictures == 4
+    Image.fromarray(np.full((160, 176), 256, np.uint16)).save(good / "4.png")
+    with pytest.raises(InputError, match=r"4\.png: holds 256, which takes 9 bits, but depth is 8"):
+        calibrate(tmp_path / "d.onnx", good, 0.2)
 
 
 def test_a_set_of_twelve_bits_is_trained_on_as_one_of_eight(

@@ -246,13 +246,35 @@ def test_files_are_decoded_to_python_values(
         got = browser.evaluate(
             f"""const {{ decode }} = await import("/picture.js");
             const bytes = Uint8Array.from(atob("{data}"), (c) => c.charCodeAt(0));
-            const {{ pixels }} = await decode(new Blob([bytes]), "x", "{color}");
+            const wanted = {{ color: "{color}", depth: 16 }};
+            const {{ pixels }} = await decode(new Blob([bytes]), "x", wanted);
             return Array.from(pixels);"""
         )
         expected = read_picture(file, color)
         far = np.abs(np.reshape(got, expected.shape) - expected.astype(int)).max()
         # 16 bit: a browser need not round as Python does
         assert far <= (1 if file.name == "deep.png" else 0), file.name
+
+
+def test_16_bits_of_which_fewer_count_are_refused(
+    browser: Chromium, address: str, tmp_path: Path
+) -> None:
+    browser.open(address)
+    told = {}
+    for name, kind in (("deep", np.uint16), ("eight", np.uint8)):
+        Image.fromarray(np.full((50, 60), 9, kind)).save(tmp_path / name, "PNG")
+        data = base64.b64encode((tmp_path / name).read_bytes()).decode()
+        told[name] = browser.evaluate(
+            f"""const {{ decode }} = await import("/picture.js");
+            const bytes = Uint8Array.from(atob("{data}"), (c) => c.charCodeAt(0));
+            const wanted = {{ color: "grey", depth: 12 }};
+            try {{
+              return (await decode(new Blob([bytes]), "x", wanted)).pixels[0];
+            }} catch (error) {{ return error.message; }}"""
+        )
+    assert told["eight"] == 9
+    assert told["deep"].startswith("x: has 16 bits, of which the detector counts 12")
+    assert told["deep"].endswith("save it as 8 bits (value * 255 / 4095, rounded)")
 
 
 def test_what_cannot_be_inspected_costs_a_line_and_the_others_go_on(

@@ -244,12 +244,7 @@ def test_files_that_are_no_detectors_are_told_in_one_line(run: Path, tmp_path: P
         "is not calibrated: run": changed(model, file),
         "other thresholds than its record": _with_record_only(model, file, moved),
         "its record is damaged (reach)": graph_changed,
-        "counts 12 of 16 bits": changed(
-            model,
-            file,
-            thresholds=kept,
-            settings=read_record(model, "x").settings.model_copy(update={"depth": 12}),
-        ),
+        "its record is damaged (settings.depth)": model.replace(b'"depth":16', b'"depth":17'),
     }
     for message, data in cases.items():
         told = read(data)
@@ -264,6 +259,24 @@ def _with_record_only(model: bytes, file: Path, thresholds: Thresholds) -> bytes
 
     record = read_record(model, "x").model_copy(update={"thresholds": thresholds})
     return replace_metadata(model, {"ssim_ae": record.model_dump_json()})
+
+
+def test_pngs_of_16_bits_are_told_from_others(tmp_path: Path) -> None:
+    heads = {}
+    for name, pixels in {
+        "deep.png": np.zeros((4, 4), np.uint16),
+        "eight.png": np.zeros((4, 4), np.uint8),
+        "colour.png": np.zeros((4, 4, 3), np.uint8),
+        "eight.bmp": np.zeros((4, 4), np.uint8),
+    }.items():
+        Image.fromarray(pixels).save(tmp_path / name)
+        heads[name] = [*(tmp_path / name).read_bytes()[:25]]
+    found = node(
+        "picture.js isDeepPng",
+        "return Object.entries(heads).filter(([, head]) => isDeepPng(head)).map(([n]) => n)",
+        heads=heads,
+    )
+    assert found == ["deep.png"]
 
 
 @pytest.mark.parametrize("alpha", [0, 254])

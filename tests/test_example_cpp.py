@@ -297,6 +297,12 @@ def test_sixteen_bits_of_which_fewer_count_are_refused(
     assert program(with_entries(grey, depth=None), wide) == program(grey, wide)
 
 
+def test_a_depth_that_is_none_is_refused(program: Program, grey: Path, picture: Path) -> None:
+    outcome = program(with_entries(grey, depth="17"), picture)
+    assert (outcome.code, outcome.lines, len(outcome.errors)) == (2, [], 1)
+    assert outcome.errors[0].endswith("its entry `depth` is damaged: copy it again")
+
+
 def another_model(entries: dict[str, str]) -> bytes:
     """A model that is no detector, of the versions that detectors have."""
     value, result = (helper.make_tensor_value_info(n, TensorProto.FLOAT, [1]) for n in "xy")
@@ -328,6 +334,7 @@ def test_a_detector_that_cannot_be_used_is_refused(
         (foreign, "lacks the entry `color`: name a detector"),
         (alien, "gives no mask and no verdict: train it anew"),
         (with_entries(grey, smallest="12x"), "`smallest` is damaged (12x): copy it again"),
+        (with_entries(grey, depth="12x"), "`depth` is damaged (12x): copy it again"),
         (with_entries(grey, resize=None), "lacks the entry `resize`: name a detector"),
         (with_entries(grey, score_threshold=None), "is not calibrated: run `ssim-ae calibrate`"),
     ]:

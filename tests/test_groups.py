@@ -65,6 +65,13 @@ def test_of_lots_and_parts_the_larger_groups_count_if_there_are_enough() -> None
         names("train_{}{}.png", 9, 9),  # all begin alike
         names("{}_{}.png", 20, 1),  # each alone
         names("camera{}_{}.png", 2, 20),
+        # one strip of many rows: rows would be no strips
+        [
+            Path(f"strip{s}_row{r}_{i}.png")
+            for s in range(6)
+            for r in range(3 + 9 * (s == 0))
+            for i in range(4)
+        ],
         [*names("{}_{}.png", 6, 4), Path("other.png")],
         [*names("{}_{}.png", 6, 4), *names("many_{}{}.png", 5, 9)],
         [],

@@ -3,7 +3,13 @@
 import { resample } from "./resample.js";
 
 /** A file -> {pixels, height, width, channels}; grey (channels 1) or RGB (3), 8 bit. */
-export async function decode(file, name, color) {
+export async function decode(file, name, { color, depth }) {
+  if (depth !== 16 && isDeepPng(new Uint8Array(await file.slice(0, 25).arrayBuffer()))) {
+    throw new Error(
+      `${name}: has 16 bits, of which the detector counts ${depth} and a browser keeps the ` +
+        `highest 8: save it as 8 bits (value * 255 / ${2 ** depth - 1}, rounded)`,
+    );
+  }
   let bitmap;
   try {
     bitmap = await createImageBitmap(file, {
@@ -30,6 +36,11 @@ export async function decode(file, name, color) {
     bitmap.close();
   }
   return { ...toPixels(data, name, color), height, width };
+}
+
+/** By a file's first 25 bytes, whether it is a PNG of 16 bits a channel. */
+export function isDeepPng(head) {
+  return [0x89, 0x50, 0x4e, 0x47].every((byte, i) => head[i] === byte) && head[24] === 16;
 }
 
 /** RGBA of a canvas -> grey by ITU-R 601 in Pillow's integers, or RGB. */

@@ -13,7 +13,7 @@ const FIELDS = {
   color: (v) => v === "grey" || v === "rgb",
   resize: optional(whole(11)),
   centre_crop: optional(whole(11)),
-  depth: whole(8),
+  depth: (v) => whole(8)(v) && v <= 16,
   network: (v) => v === "reference" || v === "joint",
   blend: (v) => v === "pixels" || v === "features",
   tile: (v) => v === 128 || v === 256,
@@ -54,12 +54,6 @@ export function readRecord(bytes, name) {
   const settings = { ...OLDER, ...record.settings };
   for (const [key, good] of Object.entries(FIELDS)) {
     if (!good(settings[key])) throw damaged(`settings.${key}`);
-  }
-  if (settings.depth !== 16) {
-    throw new Error(
-      `${name}: counts ${settings.depth} of 16 bits, of which a browser keeps the highest 8: ` +
-        "inspect with ssim-ae",
-    );
   }
   if (!whole(0)(record.reach)) throw damaged("reach");
   const { thresholds } = record;

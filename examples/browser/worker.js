@@ -65,7 +65,7 @@ async function load({ name, bytes, webgpu }) {
 async function inspect({ name, file }) {
   const { settings, thresholds } = detector.record;
   const started = performance.now();
-  const picture = await decode(file, name, settings.color);
+  const picture = await decode(file, name, settings);
   const place = geometry(picture.height, picture.width, settings);
   const [h, w] = [place.crop.h, place.crop.w];
   if (Math.min(h, w) < settings.tile) {

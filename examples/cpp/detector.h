@@ -26,10 +26,11 @@ class Detector {
              first_line(error.what()) + "): copy it again, or use a newer ONNX Runtime");
     }
     rgb_ = entry("color") == "rgb";
-    resize_ = pixels("resize");
-    centre_crop_ = pixels("centre_crop");
-    smallest_ = pixels("smallest");
-    if (const auto depth = lookup("depth")) depth_ = depth.get();  // older detectors say nothing
+    resize_ = number("resize");
+    centre_crop_ = number("centre_crop");
+    smallest_ = number("smallest");
+    if (lookup("depth")) depth_ = number("depth");  // older detectors do not say it
+    if (depth_ < 8 || depth_ > 16) refuse("its entry `depth` is damaged: copy it again");
     if (!lookup("score_threshold")) refuse("is not calibrated: run `ssim-ae calibrate` first");
     if (session_.GetOutputCount() != 4) refuse("gives no mask and no verdict: train it anew");
   }
@@ -86,8 +87,8 @@ class Detector {
     return value.get();
   }
 
-  // A number of pixels; "none" becomes 0.
-  std::size_t pixels(const std::string& key) const {
+  // A number; "none" becomes 0.
+  std::size_t number(const std::string& key) const {
     const std::string text = entry(key);
     std::size_t value = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -101,6 +102,6 @@ class Detector {
   Ort::Session session_{nullptr};
   mutable Ort::AllocatorWithDefaultOptions allocator_;
   bool rgb_ = false;
-  std::string depth_ = "16";
   std::size_t resize_ = 0, centre_crop_ = 0, smallest_ = 0;  // 0: any
+  std::size_t depth_ = 16;
 };

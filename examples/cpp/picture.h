@@ -44,7 +44,7 @@ struct PngReader {
 };
 
 // Fills `picture`; false where libpng fails, which tells the reader why.
-inline bool decode(PngReader& reader, const std::string& file, bool rgb, const std::string& depth,
+inline bool decode(PngReader& reader, const std::string& file, bool rgb, std::size_t depth,
                    Picture& picture) {
   png_structp png = reader.png;
   if (setjmp(png_jmpbuf(png))) return false;
@@ -56,9 +56,12 @@ inline bool decode(PngReader& reader, const std::string& file, bool rgb, const s
     throw Problem(kFailed, file, "has too many pixels: cut the picture into pieces");
   if (!rgb && (png_get_color_type(png, reader.info) & PNG_COLOR_MASK_COLOR))
     throw Problem(kUnfit, file, "has colour, the detector wants grey: save it as grey (601 luma)");
-  if (depth != "16" && png_get_bit_depth(png, reader.info) == 16)
-    throw Problem(kUnfit, file, "has 16 bits, of which the detector counts " + depth +
-                                    ": save it as 8 bits (value * 255 / (2^" + depth + " - 1))");
+  if (depth != 16 && png_get_bit_depth(png, reader.info) == 16) {
+    const std::string white = std::to_string((1 << depth) - 1);
+    throw Problem(kUnfit, file, "has 16 bits, of which the detector counts " +
+                                    std::to_string(depth) + ": save it as 8 bits (value * 255 / " +
+                                    white + ", rounded)");
+  }
   png_set_expand(png);  // palettes, and less than 8 bits
   png_set_scale_16(png);
   png_set_strip_alpha(png);
@@ -76,7 +79,7 @@ inline bool decode(PngReader& reader, const std::string& file, bool rgb, const s
   return true;
 }
 
-inline Picture read_png(const std::string& file, bool rgb, const std::string& depth) {
+inline Picture read_png(const std::string& file, bool rgb, std::size_t depth) {
   PngReader reader;
   Picture picture;
   reader.stream = std::fopen(file.c_str(), "rb");

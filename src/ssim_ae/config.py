@@ -106,7 +106,7 @@ class Settings(_Section):
     stretch: Stretch | None = None
     resize: int | None = Field(256, ge=11, description="short side in pixels; none keeps the size")
     centre_crop: int | None = Field(None, ge=11, description="pixels, after resize")
-    depth: int = Field(16, ge=8, le=16, description="bits that 16-bit files hold")
+    depth: int = Field(16, ge=8, le=16, description="bits of grey 16-bit files that count")
     tile: Literal[128, 256] = Field(128, description="side of a patch, and of a tile")
     stride: int = Field(32, ge=1, le=256)
     blend: Literal["pixels", "features"] = "pixels"

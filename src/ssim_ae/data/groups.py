@@ -59,6 +59,6 @@ def pattern_in_names(files: Sequence[Path]) -> str | None:
             return None
         if 2 * len(sizes) > len(files):
             return None
-        if len(sizes) >= FEWEST and max(sizes.values()) <= LARGEST * len(files):
-            return pattern
+        if len(sizes) >= FEWEST:  # smaller groups inside of these would be parts of strips
+            return pattern if max(sizes.values()) <= LARGEST * len(files) else None
     return None

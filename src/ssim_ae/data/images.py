@@ -21,22 +21,28 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import (
-    BITSPERSAMPLE,
     IMAGELENGTH,
     IMAGEWIDTH,
     PHOTOMETRIC_INTERPRETATION,
     TiffImageFile,
 )
 
+from ssim_ae.data.depth import (
+    WHOLE,
+    BeyondDepth,
+    counted,
+    is_wide_colour,
+    little_left,
+    narrowed,
+    says_its_range,
+    within,
+)
 from ssim_ae.data.png_chunks import speaks_after_pixels
 from ssim_ae.errors import InputError, PictureError
 
 PIXEL_LIMIT = 1 << 29  # 536 million: a 20,000 x 20,000 line scan passes, a zip bomb does not
 LARGE = 1 << 26  # pixels: beyond, pictures are decoded one after the other, and none ahead
 AT_ONCE = 1 << 24  # pixels converted or enlarged at a time: copies of a line scan are large
-SOME = 16  # files that are looked at for their depth
-WHOLE = 16  # bits that 16-bit files hold, unless it is said otherwise
-CAMERAS = (8, 10, 12, 14)  # bits that they have
 NAMED = 3  # files in one line of error
 DECODE_THREADS = 4
 WHITE_IS_ZERO = 0  # TIFF 6.0: 0 is white, the largest value black
@@ -54,14 +60,17 @@ def read_picture(file: Path, color: str, depth: int = WHOLE) -> Pixels:
     """Decode a file to uint8 ``[h, w]`` (``color`` "grey") or ``[h, w, 3]`` ("rgb").
 
     Args:
-        depth: bits that 16-bit files hold; 12 for a camera whose largest value is 4095.
+        depth: how many bits of 16-bit files count, where these do not say so themselves.
 
     Raises:
         PictureError: missing, truncated, no picture, too large, of a mode without a meaning, or
             with values beyond ``depth``.
     """
     with _decoding(file), _ONE_LARGE if is_large(file) else contextlib.nullcontext():
-        return to_pixels(_open(file), color, file, depth)
+        with _header(file) as image:
+            bits = counted(image, depth, file)
+            image.load()
+        return to_pixels(image, color, file, bits)
 
 
 def is_large(file: Path) -> bool:
@@ -84,7 +93,7 @@ def read_mask(file: Path) -> NDArray[np.bool_]:
     """
     with _decoding(file):
         opened = _open(file)
-        lossy, image = opened.format in ("JPEG", "WEBP"), _upright(opened)
+        lossy, image = opened.format in ("JPEG", "WEBP"), _upright(opened, WHOLE, file)
         if image.mode in ("P", "PA"):
             image = image.convert("RGBA")
         if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):  # where black is not all zeros
@@ -131,25 +140,20 @@ def _open(file: Path) -> Image.Image:
         return image
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _upright(image: Image.Image, depth: int, name: object) -> Image.Image:
     """Turned by its EXIF orientation; 12 bits brought to 16, and negative ones inverted, in TIFF,
     where Pillow cares for 8 bits alone."""
     turned = image
     if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # else it would be a copy
         turned = ImageOps.exif_transpose(image)
     tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
-    if _declares_twelve(image):
+    if isinstance(image, TiffImageFile) and says_its_range(image):
         twelve = np.asarray(turned)
         turned = Image.fromarray((twelve << 4) | (twelve >> 8))
     if image.mode == "I;16" and tags.get(PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO:
-        return Image.fromarray(65535 - np.asarray(turned))
+        values = np.asarray(turned)
+        return Image.fromarray(np.uint16(within(values, depth, name)) - values)
     return turned
-
-
-def _declares_twelve(image: Image.Image) -> bool:
-    """A TIFF whose tags, not its user, tell that 12 bits count."""
-    tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
-    return image.mode == "I;16" and tags.get(BITSPERSAMPLE) == (12,)
 
 
 @contextlib.contextmanager
@@ -184,8 +188,8 @@ def to_pixels(image: Image.Image, color: str, name: object, depth: int = WHOLE) 
         PictureError: a mode without a meaning, values beyond ``depth`` bits, or truncated.
     """
     with _decoding(name):
-        depth = WHOLE if _declares_twelve(image) else depth
-        image = _upright(image)
+        depth = counted(image, depth, name)
+        image = _upright(image, depth, name)
         width, height = image.size
         if width * height <= AT_ONCE:
             return _converted(image, color, name, depth)
@@ -211,13 +215,7 @@ def _converted(image: Image.Image, color: str, name: object, depth: int) -> Pixe
         wide = np.asarray(image)
         if wide.dtype.itemsize > 2 and wide.size and (wide.min() < 0 or wide.max() > 65535):
             raise PictureError(f"{name}: 32-bit values beyond 0..65535: save as 8 or 16 bit")
-        white = (1 << depth) - 1
-        if wide.size and wide.max() > white:
-            raise PictureError(
-                f"{name}: holds {wide.max()}, but depth={depth} ends at {white}: train with a "
-                "larger depth"
-            )
-        narrow = ((wide.astype(np.uint32) * 255 + white // 2) // white).astype(np.uint8)
+        narrow = narrowed(wide, depth, name)
         return narrow if mode == "L" else np.repeat(narrow[..., None], 3, axis=2)
     if image.mode in ("P", "PA"):
         image = image.convert("RGBA")
@@ -234,17 +232,19 @@ def readable(files: Sequence[Path], depth: int = WHOLE) -> tuple[list[Path], lis
     """Those that decode and show something, and one line for each other; all are decoded once.
 
     Raises:
-        InputError: none does.
+        InputError: none does, or one holds more than ``depth`` bits: of those that do not, only
+            the dark ones would be left.
     """
 
     def problem(file: Path) -> str | None:
         try:
             pixels = read_picture(file, "grey", depth)
+        except BeyondDepth as error:
+            raise InputError(str(error)) from None
         except PictureError as error:
             return str(error)
         if pixels.min() == pixels.max():
-            nothing = f"{file}: shows nothing but one grey level: remove it"
-            return (lost_depth([file]) if depth == WHOLE else None) or nothing
+            return f"{file}: shows nothing but one grey level: remove it"
         return None
 
     with ThreadPoolExecutor(DECODE_THREADS) as pool:
@@ -252,28 +252,32 @@ def readable(files: Sequence[Path], depth: int = WHOLE) -> tuple[list[Path], lis
     kept = [f for f, wrong in zip(files, problems, strict=True) if wrong is None]
     lines = [wrong for wrong in problems if wrong is not None]
     if not kept:
-        raise InputError(named(lines, len(files)))
+        hint = lost_depth(files) if depth == WHOLE else None
+        raise InputError(hint or named(lines, len(files)))
     return kept, lines
 
 
 def lost_depth(files: Sequence[Path]) -> str | None:
-    """A line where grey 16-bit files hold what a camera of 14 bits or less gives: little is left.
+    """A line where 16-bit files hold what a camera of 14 bits or less gives: little is left.
 
-    Looks at ``SOME`` files, evenly spaced.
+    Files that cannot be decoded, and such as say which bits count, are passed over.
     """
-    largest, where = 0, files[0]
-    for file in files[:: -(-len(files) // SOME)]:
-        with _decoding(file), _header(file) as image:
-            if image.mode.startswith("I"):
-                value = int(np.asarray(_upright(_open(file))).max())
-                largest, where = max((largest, where), (value, file))
-    if not 0 < largest < 1 << 14:
+
+    def held(file: Path) -> tuple[int, Path, bool] | None:
+        lock = _ONE_LARGE if is_large(file) else contextlib.nullcontext()
+        with contextlib.suppress(PictureError), _decoding(file), lock, _header(file) as image:
+            colour = is_wide_colour(image)
+            if (colour or image.mode.startswith("I")) and not says_its_range(image):
+                largest = int(np.asarray(image).max())  # of colour the high byte
+                return largest * 255 if colour else largest, file, colour
         return None
-    bits = next(bits for bits in CAMERAS if largest < 1 << bits)
-    return (
-        f"{where}: 16 bits that hold no more than {largest} leave {(largest + 128) // 257 + 1} "
-        f"grey levels: if the camera has {bits} bits, train with --set depth={bits}"
-    )
+
+    with ThreadPoolExecutor(DECODE_THREADS) as pool:
+        found = [one for one in pool.map(held, files) if one is not None]
+    if not found:
+        return None
+    largest, where, colour = max(found)
+    return little_left(largest, colour, where)
 
 
 def named(errors: Sequence[str], pictures: int) -> str:

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ssim_ae.data.images import PIXEL_LIMIT, WHOLE, Map, Pixels, read_picture, strips
+from ssim_ae.data.depth import WHOLE
+from ssim_ae.data.images import PIXEL_LIMIT, Map, Pixels, read_picture, strips
 from ssim_ae.errors import PictureError
 
 Sizes = Mapping[Path, tuple[int, int]]  # of pictures: height, width

@@ -130,7 +130,9 @@ class Detector:
             )
         return run_in_blocks(self.engine, pixels, self._tiling)
 
-    def inspect(self, picture: str | Path | Pixels | Image.Image) -> Inspection:
+    def inspect(
+        self, picture: str | Path | Pixels | NDArray[np.uint16] | Image.Image
+    ) -> Inspection:
         """Inspect one picture: a file, a Pillow image, or an array.
 
         Arrays are uint8 ``[h, w]`` or ``[h, w, 3]``, or uint16 ``[h, w]`` that holds as many bits
@@ -143,14 +145,14 @@ class Detector:
         if isinstance(picture, str | Path):
             return self._inspect(str(picture), preparation.decode(Path(picture)))
         if isinstance(picture, np.ndarray):
-            shapes = {np.dtype(np.uint8): ((), (3,)), np.dtype(np.uint16): ((),)}
-            shaped = picture.ndim >= 2 and picture.shape[2:] in shapes.get(picture.dtype, ())
-            if not (shaped and picture.size):
+            kind = picture.dtype.newbyteorder("=")
+            shapes = {np.dtype(np.uint8): ((), (3,)), np.dtype(np.uint16): ((),)}.get(kind, ())
+            if not (picture.ndim >= 2 and picture.shape[2:] in shapes and picture.size):
                 raise PictureError(
                     f"array of {picture.dtype} {picture.shape}: pass uint8 [h, w] or [h, w, 3], or "
                     "uint16 [h, w]"
                 )
-            picture = Image.fromarray(picture)
+            picture = Image.fromarray(picture.astype(kind, copy=False))
         pixels = to_pixels(picture, preparation.color, "picture", preparation.depth)
         return self._inspect("array", pixels)
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import psutil
 
 from ssim_ae.config import Settings
+from ssim_ae.data.depth import WHOLE
 from ssim_ae.data.groups import group_names, pattern_in_names
-from ssim_ae.data.images import WHOLE, lost_depth, named, readable, size_of
+from ssim_ae.data.images import lost_depth, named, readable, size_of
 from ssim_ae.data.layouts import training_pictures
 from ssim_ae.data.picture_store import PictureStore
 from ssim_ae.data.split import distinct, hold_out, third_part
@@ -44,11 +45,14 @@ class Parts:
         )
 
 
-def divide(dataset: Path, settings: Settings, before: set[str], on_note: Note) -> Parts:
+def divide(
+    dataset: Path, settings: Settings, before: set[str], on_note: Note, resumed: bool = False
+) -> Parts:
     """Each different, readable good picture of a dataset in one of the parts.
 
     Args:
         before: fingerprints of pictures that the starting weights have seen: never held out.
+        resumed: settings can no longer be changed, so none is proposed.
 
     Raises:
         InputError: no pictures, or too few.
@@ -57,7 +61,7 @@ def divide(dataset: Path, settings: Settings, before: set[str], on_note: Note) -
     good, unreadable = readable(every, settings.depth)
     if unreadable:
         on_note(f"{named(unreadable, len(every))}; left out")
-    if settings.depth == WHOLE and (line := lost_depth(good)) is not None:
+    if settings.depth == WHOLE and not resumed and (line := lost_depth(good)) is not None:
         on_note(line)
     fingerprints = {f: picture_fingerprint(f) for f in good}
     files, notes = distinct(fingerprints)
@@ -70,7 +74,8 @@ def divide(dataset: Path, settings: Settings, before: set[str], on_note: Note) -
             "dozens to be of use: add good pictures"
         )
     groups = group_names(files, settings.group)
-    if settings.group is None and (pattern := pattern_in_names(files)) is not None:
+    pattern = None if settings.group or resumed else pattern_in_names(files)
+    if pattern is not None:
         names = sorted(set(group_names(files, pattern)))
         on_note(
             f"file names tell {len(names)} groups ({', '.join(names[:3])}, ...): if each is one "

@@ -114,7 +114,7 @@ def train(
         imagenet_weights()  # missing or damaged is found now, not after the training
     started = read_split(run) if resume else {}
     before = set(started.get(BEFORE, ())) or pictures_behind(init_from)
-    parts = divide(dataset, settings, before, on_note)
+    parts = divide(dataset, settings, before, on_note, resume)
     if resume and parts.split != {name: part for name, part in started.items() if name != BEFORE}:
         raise InputError(
             f"{dataset}: its pictures are not those that {run} was started with ({SPLIT} there "
