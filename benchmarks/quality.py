@@ -70,7 +70,7 @@ def main() -> None:
         for name in sets:
             folder, options = SETS[name]
             if arguments.without_group:
-                options = []
+                options = ["--set", "group=none"]
             run = arguments.work / f"{name}_{seed}{label}"
             if arguments.latency:
                 latency = result.setdefault("latency", {})

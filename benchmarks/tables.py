@@ -48,6 +48,7 @@ TABLES: dict[str, Callable[[], str]] = {
         tables_quality.clipped,
         tables_quality.placed,
         tables_quality.drawn,
+        tables_quality.grouped,
         tables_quality.evenness,
         tables_quality.features,
         tables_quality.ablation,

@@ -194,20 +194,26 @@ def drawn() -> str:
     return _two_ways({"the more structured of two": "runs", "drawn evenly": "runs_drawn_evenly"})
 
 
+def grouped() -> str:
+    """Held out: whole strips, and tiles of strips that were trained on."""
+    return _two_ways({"each tile for itself": "runs_without_group", "whole strips": "runs"})
+
+
 def _two_ways(parts: dict[str, str]) -> str:
-    """One row for each set: the same seeds, trained in two ways."""
+    """One row for each set of both: the seeds that were trained in two ways."""
     found = {label: result("quality")[part] for label, part in parts.items()}
-    *_, last = found.values()
+    first, second = found.values()
     rows = []
-    for name, runs in last.items():
+    for name in [name for name in second if name in first]:
+        seeds = [seed for seed in second[name] if seed in first[name]]
         cells = []
         for part in found.values():
-            metrics = [part[name][seed]["metrics"] for seed in runs]
+            metrics = [part[name][seed]["metrics"] for seed in seeds]
             areas = " / ".join(f"{mean(m[k] for m in metrics):.3f}" for k in QUALITY)
             at = [m["at_threshold"] for m in metrics]
             recall, rejected = (mean(a[k] for a in at) for k in ("recall", "false_reject_rate"))
             cells.append(f"{areas}, {recall:.3f} at {rejected:.3f}")
-        rows.append([f"{name}, {len(runs)} seeds", *cells])
+        rows.append([f"{name}, {len(seeds)} seeds", *cells])
     return markdown(["set", *found], rows)
 
 

@@ -232,6 +232,7 @@ def test_other_bad_input(run: Path, fabric: Path, tmp_path: Path) -> None:
     refused("train", fabric, *SMALL, "--output", fabric, "--overwrite", says="no run")
     refused("train", fabric, "--output", tmp_path / "r", "--resume", says="nothing to resume")
     refused("train", fabric, *SMALL, "--group", "(", "--output", tmp_path / "r", says="regular")
+    refused("train", fabric, *SMALL, "--group", "x", "--output", tmp_path / "r", says="not match")
     refused(
         "train", fabric, *SMALL, "--init-from", tmp_path, "--output", tmp_path / "r",
         says="does not exist",

@@ -1,16 +1,20 @@
 """Strips and parts by file names."""
 
-import re
+import shutil
+from collections.abc import Set
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from ssim_ae.config_files import load_settings
+from ssim_ae.config_files import PRESETS, load_settings, resolved_settings
 from ssim_ae.data.groups import group_names, pattern_in_names
 from ssim_ae.errors import InputError
-from ssim_ae.training.pictures import divide
+from ssim_ae.runtime.record import picture_fingerprint
+from ssim_ae.training.pictures import Parts, divide
+from ssim_ae.training.train import train
+from tests.conftest import TINY
 
 
 def test_a_pattern_that_matches_without_its_group() -> None:
@@ -42,20 +46,22 @@ def names(template: str, groups: int, each: int) -> list[Path]:
     ],
 )
 def test_names_tell_strips_or_parts(template: str, group: str) -> None:
-    files = names(template, 6, 4)
+    files = names(template, 12, 4)
     pattern = pattern_in_names(files)
     assert pattern is not None
     found = group_names(files, pattern)
     assert found[0] == group
-    assert [found.count(g) for g in sorted(set(found))] == [4] * 6
+    assert [found.count(g) for g in sorted(set(found))] == [4] * 12
 
 
 def test_of_lots_and_parts_the_larger_groups_count_if_there_are_enough() -> None:
     def files(lots: int) -> list[Path]:
-        return [Path(f"lot{k}_part{p}_{i}.png") for k in range(lots) for p in "abc" for i in "12"]
+        return [
+            Path(f"lot{k}_part{p}_{i}.png") for k in range(lots) for p in range(6) for i in "12"
+        ]
 
-    assert group_names(files(6)[:1], pattern_in_names(files(6))) == ["lot0"]
-    assert group_names(files(2)[:1], pattern_in_names(files(2))) == ["lot0_parta"]
+    assert group_names(files(12)[:1], pattern_in_names(files(12))) == ["lot0"]
+    assert group_names(files(2)[:1], pattern_in_names(files(2))) == ["lot0_part0"]
 
 
 @pytest.mark.parametrize(
@@ -64,16 +70,17 @@ def test_of_lots_and_parts_the_larger_groups_count_if_there_are_enough() -> None
         names("{}{}.png", 9, 9),  # no separators
         names("train_{}{}.png", 9, 9),  # all begin alike
         names("{}_{}.png", 20, 1),  # each alone
-        names("camera{}_{}.png", 2, 20),
+        names("camera{}_{}.png", 8, 20),
+        [Path(f"{kind}_{i}.png") for kind in "abcdefghijkl" for i in range(4)],
+        [*names("{}_{}.png", 12, 4), Path("other.png")],
+        [*names("{}_{}.png", 12, 4), *names("99_{}{}.png", 5, 5)],
         # one strip of many rows: rows would be no strips
         [
             Path(f"strip{s}_row{r}_{i}.png")
-            for s in range(6)
+            for s in range(12)
             for r in range(3 + 9 * (s == 0))
             for i in range(4)
         ],
-        [*names("{}_{}.png", 6, 4), Path("other.png")],
-        [*names("{}_{}.png", 6, 4), *names("many_{}{}.png", 5, 9)],
         [],
     ],
 )
@@ -81,19 +88,67 @@ def test_names_that_tell_nothing(files: list[Path]) -> None:
     assert pattern_in_names(files) is None
 
 
-def test_training_tells_what_names_say_and_takes_the_pattern_it_names(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    for file in names("strip{}_{}.png", 5, 4):
-        Image.fromarray(rng.integers(0, 256, (16, 16), np.uint8)).save(tmp_path / file)
-    settings, _ = load_settings("auto", changes=["color=grey"])
+@pytest.fixture
+def strips(tmp_path: Path) -> Path:
+    """48 small pictures of 12 strips."""
+    rng, folder = np.random.default_rng(0), tmp_path / "strips"
+    folder.mkdir()
+    for file in names("strip{}_{}.png", 12, 4):
+        Image.fromarray(rng.integers(0, 256, (16, 16), np.uint8)).save(folder / file)
+    return folder
+
+
+def divided(
+    folder: Path, group: str | None, seen: Set[str] = frozenset()
+) -> tuple[Parts, list[str]]:
+    settings, _ = load_settings("auto", changes=[("group", group), "color=grey"])
     told: list[str] = []
-    divide(tmp_path, settings, set(), told.append)
-    (line,) = told
-    assert line.startswith("file names tell 5 groups (strip0, strip1, strip2, ...)")
-    named = re.search('--group "(.+)"', line)
-    assert named is not None
-    told.clear()
-    parts = divide(tmp_path, settings.model_copy(update={"group": named[1]}), set(), told.append)
+    return divide(folder, settings, set(seen), told.append), told
+
+
+def shared(parts: Parts) -> set[str]:
+    """Strips on both sides."""
     held, trained = ({f.name.split("_")[0] for f in p} for p in (parts.held_out, parts.train))
-    assert not told
-    assert not held & trained
+    return held & trained
+
+
+def test_training_finds_strips_by_itself_and_says_so(strips: Path) -> None:
+    parts, (line,) = divided(strips, "auto")
+    assert line.startswith("file names tell 12 groups (strip0, strip1, strip10, ...)")
+    assert parts.group is not None
+    assert not shared(parts)
+    assert divided(strips, parts.group) == (parts, [])  # what the run records, given by hand
+
+
+def test_pictures_are_taken_one_by_one_where_that_is_asked(strips: Path) -> None:
+    parts, told = divided(strips, None)
+    assert parts.group is None
+    assert shared(parts)
+    assert told == []
+
+
+def test_groups_that_cannot_be_held_out_are_given_up(strips: Path) -> None:
+    of_each = {picture_fingerprint(f) for f in strips.glob("*_0.png")}
+    parts, told = divided(strips, "auto", of_each)  # trained on before
+    assert parts.group is None
+    assert told == []
+    with pytest.raises(InputError, match="cannot be split"):
+        divided(strips, "^(.*)_", of_each)
+
+
+def test_every_preset_of_our_own_finds_groups() -> None:
+    found = {name: load_settings(name)[0].group for name in PRESETS}
+    references = {"reference-object", "reference-texture"}
+    assert found == {name: None if name in references else "auto" for name in PRESETS}
+
+
+def test_a_run_keeps_the_pattern_that_was_found(fabric: Path, tmp_path: Path) -> None:
+    good = tmp_path / "good"
+    good.mkdir()
+    for i, file in enumerate(sorted((fabric / "train" / "good").iterdir())):
+        shutil.copy(file, good / f"roll-{i // 4}-{i % 4}.png")
+    run = train(good, "autoencoder", changes=TINY, output=tmp_path / "run")
+    assert run.record.settings.group == resolved_settings(run.folder / "config.yaml").group
+    assert run.record.settings.group == pattern_in_names(sorted(good.iterdir()))
+    assert run.record.calibration is not None
+    assert run.record.calibration.pictures == 4 * run.record.calibration.groups

@@ -135,7 +135,9 @@ class Settings(_Section):
     held_out: float = Field(0.2, gt=0, le=0.5, description="share of the good pictures")
     false_reject_rate: float = Field(0.05, ge=1e-6, le=0.999)
     pixel_false_reject_rate: float = Field(0.002, gt=0, lt=1)
-    group: str | None = Field(None, description="regular expression on file names")
+    group: str | None = Field(
+        None, description="regular expression on file names; auto: found in these"
+    )
     zoo: ZooSettings | None = None
 
     @model_validator(mode="after")

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change one setting.")
 @click.option("--output", type=path, metavar="RUN", help="Run folder [runs/<dataset>].")
 @click.option("--group", metavar="PATTERN", help="Regular expression on file names: pictures of "
-              "one strip or part are held out together.")  # fmt: skip
+              "one strip or part are held out together [auto: found in the names; "
+              "none: each picture for itself].")  # fmt: skip
 @click.option("--init-from", type=path, metavar="RUN", help="Start from another run's weights, or "
               "a zoo's .ckpt.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Continue an interrupted run.")
@@ -52,13 +53,14 @@ def train(
     from ssim_ae.evaluation.conformal import confident_rate, promise
 
     began = time.monotonic()
+    pattern = None if group == "none" else group
     if resume and (preset or config or changes or group or init_from or overwrite):
         raise InputError("--resume takes the run's own settings: leave the other options out")
     run = train_with_bar(
         dataset,
         preset=preset,
         config=config,
-        changes=[*changes, ("group", group)] if group is not None else changes,
+        changes=changes if group is None else [*changes, ("group", pattern)],
         output=output,
         overwrite=overwrite,
         resume=resume,

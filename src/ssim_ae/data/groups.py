@@ -13,10 +13,11 @@ from pathlib import Path
 
 from ssim_ae.errors import InputError
 
+AUTO = "auto"  # the pattern that ``pattern_in_names`` finds
 WORD, SEPARATOR = "[^-_ ]+", "[-_ ]"
 DEEPEST = 6  # words of a name that may tell its group
-FEWEST = 5  # groups, below which names say something else, such as a camera
-LARGEST = 0.25  # of all pictures, for the same reason
+FEWEST = 10  # groups: fewer are rather cameras, whose pictures must not all be held out
+LARGEST = 0.2  # of all pictures, for the same reason
 
 
 def group_names(files: Sequence[Path], pattern: str | None) -> list[str]:
@@ -45,11 +46,12 @@ def group_names(files: Sequence[Path], pattern: str | None) -> list[str]:
 
 
 def pattern_in_names(files: Sequence[Path]) -> str | None:
-    """A pattern for ``group_names`` where file names begin with words that several of them share.
+    """A pattern for ``group_names`` where file names begin with numbered words that several share.
 
     ``strip07_03.png`` is of ``strip07``; of ``lot2_part7_3.png`` the lot counts, if there are lots
     enough: the larger group is the safer one. None where each name stands alone, or where
-    all begin alike: whether names mean strips at all, only their owner knows.
+    the words differ by more than their numbers: such may be kinds of parts, none of which must be
+    missing in the training.
     """
     for words in range(1, DEEPEST + 1):
         pattern = f"^({SEPARATOR.join([WORD] * words)}){SEPARATOR}"
@@ -60,5 +62,6 @@ def pattern_in_names(files: Sequence[Path]) -> str | None:
         if 2 * len(sizes) > len(files):
             return None
         if len(sizes) >= FEWEST:  # smaller groups inside of these would be parts of strips
-            return pattern if max(sizes.values()) <= LARGEST * len(files) else None
+            numbered = len({re.sub("[0-9]+", "#", name) for name in sizes}) == 1
+            return pattern if numbered and max(sizes.values()) <= LARGEST * len(files) else None
     return None

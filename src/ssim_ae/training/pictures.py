@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import psutil
 
 from ssim_ae.config import Settings
 from ssim_ae.data.depth import WHOLE
-from ssim_ae.data.groups import group_names, pattern_in_names
+from ssim_ae.data.groups import AUTO, group_names, pattern_in_names
 from ssim_ae.data.images import lost_depth, named, readable, size_of
 from ssim_ae.data.layouts import training_pictures
 from ssim_ae.data.picture_store import PictureStore
@@ -28,7 +29,8 @@ Split = dict[str, dict[str, str]]  # part -> file name -> fingerprint
 class Parts:
     """Good pictures by their use; ``chosen_on`` weighs the maps of a joint network, else empty.
 
-    ``unreadable``: one line for each file left out because it is no picture.
+    ``unreadable``: one line for each file left out because it is no picture; ``group``: the
+    pattern that told strips or parts.
     """
 
     train: list[Path]
@@ -36,6 +38,7 @@ class Parts:
     held_out: list[Path]
     split: Split
     unreadable: list[str]
+    group: str | None
 
     def __str__(self) -> str:
         weighing = f", {len(self.chosen_on)} for the maps' weights" if self.chosen_on else ""
@@ -73,23 +76,37 @@ def divide(
             f"{dataset}: {len(files)} different picture(s): at least {fewest} are needed, and "
             "dozens to be of use: add good pictures"
         )
-    groups = group_names(files, settings.group)
-    pattern = None if settings.group or resumed else pattern_in_names(files)
-    if pattern is not None:
-        names = sorted(set(group_names(files, pattern)))
-        on_note(
-            f"file names tell {len(names)} groups ({', '.join(names[:3])}, ...): if each is one "
-            f'strip or part, train with --group "{pattern}", which holds out whole ones'
-        )
     seen = {f for f in files if fingerprints[f] in before}
-    train, held_out = hold_out(
-        files, settings.held_out, settings.false_reject_rate, groups, settings.seed, seen
-    )
+    group, (train, held_out) = _held_out(files, settings, seen, on_note)
     parts = {"train": train, "held_out": held_out}
     if settings.network == "joint":  # a third part says what good maps are like
-        parts["train"], parts["chosen_on"] = third_part(train, settings.group, settings.seed, seen)
+        parts["train"], parts["chosen_on"] = third_part(train, group, settings.seed, seen)
     split = {name: {f.name: fingerprints[f] for f in part} for name, part in parts.items()}
-    return Parts(parts["train"], parts.get("chosen_on", []), held_out, split, unreadable)
+    return Parts(parts["train"], parts.get("chosen_on", []), held_out, split, unreadable, group)
+
+
+def _held_out(
+    files: list[Path], settings: Settings, seen: set[Path], on_note: Note
+) -> tuple[str | None, tuple[list[Path], list[Path]]]:
+    """The pattern that tells groups, and (to train on, held out)."""
+
+    def split(group: str | None) -> tuple[list[Path], list[Path]]:
+        share, rate = settings.held_out, settings.false_reject_rate
+        return hold_out(files, share, rate, group_names(files, group), settings.seed, seen)
+
+    if settings.group != AUTO:
+        return settings.group, split(settings.group)
+    if (group := pattern_in_names(files)) is not None:
+        names = sorted(set(group_names(files, group)))
+        with contextlib.suppress(InputError):  # weights taken over may have seen all groups
+            parts = split(group)
+            on_note(
+                f"file names tell {len(names)} groups ({', '.join(names[:3])}, ...), taken for "
+                "strips or parts: whole ones are held out; --group none takes each picture for "
+                "itself"
+            )
+            return group, parts
+    return None, split(None)
 
 
 def stores(parts: Parts, settings: Settings, on_note: Note) -> tuple[PictureStore, PictureStore]:

@@ -196,12 +196,12 @@ def train(
 
 
 def _settled(settings: Settings, parts: Parts) -> Settings:
-    """Colour and precision, where they are left to the pictures and the machine.
+    """Groups, colour and precision, where they are left to the pictures and the machine.
 
     Raises:
         InputError: a picture cannot be read.
     """
-    found = {}
+    found: dict[str, str | None] = {"group": parts.group}
     if settings.color == "auto":
         try:
             found["color"] = "rgb" if coloured(parts.train) else "grey"
