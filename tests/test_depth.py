@@ -1,5 +1,7 @@
 """How many of the bits of 16-bit files count."""
 
+import struct
+import zlib
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,21 @@ WHITE_IS_ZERO = 0
 
 def save(file: Path, values: Any) -> Path:
     Image.fromarray(values).save(file)
+    return file
+
+
+def wide_png(file: Path, pixels: np.ndarray[Any, np.dtype[np.uint16]]) -> Path:
+    """Grey or colour of 16 bits a channel, with transparency, as Pillow does not write it."""
+    height, width, channels = pixels.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    head = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 4: 6}[channels], 0, 0, 0)
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        checksum = zlib.crc32(kind + data)
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
+
+    parts = [(b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    file.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts))
     return file
 
 
@@ -54,6 +71,10 @@ def test_a_value_beyond_the_depth_is_told(tmp_path: Path) -> None:
     good = save(tmp_path / "good.png", ramp(12))
     with pytest.raises(InputError, match=why):  # not left out: only dark ones would be left
         readable([good, beyond], 12)
+    tifffile.imwrite(tmp_path / "far.tif", ramp(12).astype(np.int32) * 20)
+    with pytest.raises(InputError, match=r"far\.tif: 32-bit values beyond 0\.\.65535"):
+        readable([good, tmp_path / "far.tif"], 12)
+    assert readable([good, tmp_path / "far.tif"])[0] == [good]
 
 
 @pytest.mark.parametrize("inverted", [False, True])
@@ -105,9 +126,23 @@ def test_wide_colour_has_no_depth(tmp_path: Path) -> None:
             read_picture(file, "rgb", 12)
         line = str(lost_depth([file]))
         assert line.endswith("if the camera has 12 bits, save all as 8 bits")
+    for channels in (2, 4):  # with opaque transparency, which is no brightness
+        deep = np.full((5, 8, channels), 65535, np.uint16)
+        deep[..., :-1] = ramp(12)[..., None]
+        assert "save all as 8 bits" in str(lost_depth([wide_png(tmp_path / "d.png", deep)]))
     bright = tmp_path / "c.ppm"
     bright.write_bytes(b"P6 8 5 65535 " + (colour * 16).astype(">u2").tobytes())
     assert lost_depth([bright]) is None
+
+
+def test_bitmaps_of_16_bits_a_pixel_are_of_8_a_channel(tmp_path: Path) -> None:
+    head = b"BM" + struct.pack("<IHHI", 0, 0, 0, 66)
+    info = struct.pack("<IiiHHIIiiII", 40, 8, 5, 1, 16, 3, 0, 0, 0, 0, 0)
+    pixels = np.full((5, 8), 0x1234, np.uint16)
+    masks = struct.pack("<III", 0xF800, 0x07E0, 0x001F)  # 5, 6, 5 bits
+    (tmp_path / "a.bmp").write_bytes(head + info + masks + pixels.tobytes())
+    assert np.array_equal(read_picture(tmp_path / "a.bmp", "rgb", 12),
+                          read_picture(tmp_path / "a.bmp", "rgb"))  # fmt: skip
 
 
 def test_little_left_of_16_bits_is_told(tmp_path: Path) -> None:

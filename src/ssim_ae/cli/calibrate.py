@@ -14,7 +14,8 @@ from ssim_ae.cli.options import as_json, path
 @click.argument("run", type=path)
 @click.argument("dataset", type=path)
 @click.option("--false-reject-rate", type=float, help="Default: the rate asked for before.")
-@click.option("--group", metavar="PATTERN", help="Regular expression on file names.")
+@click.option("--group", metavar="PATTERN", help="Regular expression on file names, auto or "
+              "none [as the detector was trained].")  # fmt: skip
 @as_json
 def calibrate(
     run: Path, dataset: Path, false_reject_rate: float | None, group: str | None, json_: bool

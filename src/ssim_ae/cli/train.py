@@ -53,14 +53,13 @@ def train(
     from ssim_ae.evaluation.conformal import confident_rate, promise
 
     began = time.monotonic()
-    pattern = None if group == "none" else group
     if resume and (preset or config or changes or group or init_from or overwrite):
         raise InputError("--resume takes the run's own settings: leave the other options out")
     run = train_with_bar(
         dataset,
         preset=preset,
         config=config,
-        changes=changes if group is None else [*changes, ("group", pattern)],
+        changes=changes if group is None else [*changes, ("group", group)],
         output=output,
         overwrite=overwrite,
         resume=resume,

@@ -47,8 +47,12 @@ def says_its_range(image: Image.Image) -> bool:
 
 def is_wide_colour(image: Image.Image) -> bool:
     """16 bits a channel, of several channels: not so once it is decoded."""
+    if image.mode.startswith("I") or image.format not in ("PNG", "TIFF", "PPM"):
+        return False
+    if isinstance(image, TiffImageFile):
+        return bool(max(image.tag_v2.get(BITSPERSAMPLE, (1,))) > 8)
     _, (layout, largest) = _coding(image)
-    return not image.mode.startswith("I") and (";16" in layout or largest == 65535)
+    return ";16" in layout or largest == 65535
 
 
 def _coding(image: Image.Image) -> tuple[str, tuple[str, int | None]]:

@@ -13,23 +13,26 @@ from pathlib import Path
 
 from ssim_ae.errors import InputError
 
-AUTO = "auto"  # the pattern that ``pattern_in_names`` finds
-WORD, SEPARATOR = "[^-_ ]+", "[-_ ]"
-DEEPEST = 6  # words of a name that may tell its group
+AUTO, NONE = "auto", "none"  # the pattern that ``pattern_in_names`` finds; each picture for itself
+WORD, SEPARATOR = "[^-_ ]+", "[-_ ]+"
+DEEPEST = 3  # words of a name that may tell its group: a date, not the minutes of a clock
 FEWEST = 10  # groups: fewer are rather cameras, whose pictures must not all be held out
 LARGEST = 0.2  # of all pictures, for the same reason
+PERHAPS = (3, 0.5)  # the same, where it is only asked whether these are strips
 
 
 def group_names(files: Sequence[Path], pattern: str | None) -> list[str]:
     """The strip or part each picture was cut from, by a regular expression on file names.
 
     The first bracketed group of the pattern is the name (the whole match when it has none).
-    Without a pattern every picture stands alone.
+    ``AUTO``: the pattern in the names. Without one, or with ``NONE``, every picture stands alone.
 
     Raises:
         InputError: the pattern is no regular expression, or does not match a file.
     """
-    if pattern is None:
+    if pattern == AUTO:
+        pattern = pattern_in_names(files)
+    if pattern is None or pattern == NONE:
         return [str(i) for i in range(len(files))]
     try:
         expression = re.compile(pattern)
@@ -45,7 +48,9 @@ def group_names(files: Sequence[Path], pattern: str | None) -> list[str]:
     return names
 
 
-def pattern_in_names(files: Sequence[Path]) -> str | None:
+def pattern_in_names(
+    files: Sequence[Path], fewest: int = FEWEST, largest: float = LARGEST
+) -> str | None:
     """A pattern for ``group_names`` where file names begin with numbered words that several share.
 
     ``strip07_03.png`` is of ``strip07``; of ``lot2_part7_3.png`` the lot counts, if there are lots
@@ -61,7 +66,7 @@ def pattern_in_names(files: Sequence[Path]) -> str | None:
             return None
         if 2 * len(sizes) > len(files):
             return None
-        if len(sizes) >= FEWEST:  # smaller groups inside of these would be parts of strips
+        if len(sizes) >= fewest:  # smaller groups inside of these would be parts of strips
             numbered = len({re.sub("[0-9]+", "#", name) for name in sizes}) == 1
-            return pattern if numbered and max(sizes.values()) <= LARGEST * len(files) else None
+            return pattern if numbered and max(sizes.values()) <= largest * len(files) else None
     return None

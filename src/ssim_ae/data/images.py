@@ -214,7 +214,8 @@ def _converted(image: Image.Image, color: str, name: object, depth: int) -> Pixe
     if image.mode.startswith("I"):  # 16 bit, or 32-bit integers that hold 16
         wide = np.asarray(image)
         if wide.dtype.itemsize > 2 and wide.size and (wide.min() < 0 or wide.max() > 65535):
-            raise PictureError(f"{name}: 32-bit values beyond 0..65535: save as 8 or 16 bit")
+            wrong = PictureError if depth == WHOLE else BeyondDepth
+            raise wrong(f"{name}: 32-bit values beyond 0..65535: save as 8 or 16 bit")
         narrow = narrowed(wide, depth, name)
         return narrow if mode == "L" else np.repeat(narrow[..., None], 3, axis=2)
     if image.mode in ("P", "PA"):
@@ -268,7 +269,8 @@ def lost_depth(files: Sequence[Path]) -> str | None:
         with contextlib.suppress(PictureError), _decoding(file), lock, _header(file) as image:
             colour = is_wide_colour(image)
             if (colour or image.mode.startswith("I")) and not says_its_range(image):
-                largest = int(np.asarray(image).max())  # of colour the high byte
+                values = np.asarray(image)
+                largest = int((values[..., :3] if colour else values).max())  # of colour, high byte
                 return largest * 255 if colour else largest, file, colour
         return None
 

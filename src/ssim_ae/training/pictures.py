@@ -12,7 +12,7 @@ import psutil
 
 from ssim_ae.config import Settings
 from ssim_ae.data.depth import WHOLE
-from ssim_ae.data.groups import AUTO, group_names, pattern_in_names
+from ssim_ae.data.groups import AUTO, PERHAPS, group_names, pattern_in_names
 from ssim_ae.data.images import lost_depth, named, readable, size_of
 from ssim_ae.data.layouts import training_pictures
 from ssim_ae.data.picture_store import PictureStore
@@ -77,7 +77,10 @@ def divide(
             "dozens to be of use: add good pictures"
         )
     seen = {f for f in files if fingerprints[f] in before}
-    group, (train, held_out) = _held_out(files, settings, seen, on_note)
+    told: list[str] = []
+    group, (train, held_out) = _held_out(files, settings, seen, told.append)
+    for line in [] if resumed else told:
+        on_note(line)
     parts = {"train": train, "held_out": held_out}
     if settings.network == "joint":  # a third part says what good maps are like
         parts["train"], parts["chosen_on"] = third_part(train, group, settings.seed, seen)
@@ -96,17 +99,26 @@ def _held_out(
 
     if settings.group != AUTO:
         return settings.group, split(settings.group)
+    singly = split(None)
     if (group := pattern_in_names(files)) is not None:
-        names = sorted(set(group_names(files, group)))
-        with contextlib.suppress(InputError):  # weights taken over may have seen all groups
+        tells = f"file names tell {_listed(files, group)}, taken for strips or parts"
+        with contextlib.suppress(InputError):
             parts = split(group)
-            on_note(
-                f"file names tell {len(names)} groups ({', '.join(names[:3])}, ...), taken for "
-                "strips or parts: whole ones are held out; --group none takes each picture for "
-                "itself"
-            )
-            return group, parts
-    return None, split(None)
+            if not seen or len(parts[1]) >= len(singly[1]):
+                on_note(f"{tells}: whole ones are held out (--group none: single pictures)")
+                return group, parts
+        on_note(f"{tells}, but too many were trained on before: single pictures are held out")
+    elif (group := pattern_in_names(files, *PERHAPS)) is not None:
+        on_note(
+            f"file names tell {_listed(files, group)}: if each is a strip or part, rather than a "
+            f'camera or kind, --group "{group}" holds out whole ones'
+        )
+    return None, singly
+
+
+def _listed(files: list[Path], group: str) -> str:
+    names = sorted(set(group_names(files, group)))
+    return f"{len(names)} groups ({', '.join(names[:3])}, ...)"
 
 
 def stores(parts: Parts, settings: Settings, on_note: Note) -> tuple[PictureStore, PictureStore]:

@@ -181,7 +181,7 @@ def train(
         network = network.cpu().eval()
         kind = write_run(network, settings, store, judge, run, seen_by, warning, on_phase)
         on_phase("calibrating")
-        record, notes = _calibrate(run, parts.held_out, settings)
+        record, notes = _calibrate(run, parts, settings)
         for note in notes:
             on_note(note)
         report |= {"color": settings.color, "kind": kind}
@@ -196,12 +196,12 @@ def train(
 
 
 def _settled(settings: Settings, parts: Parts) -> Settings:
-    """Groups, colour and precision, where they are left to the pictures and the machine.
+    """Colour and precision, where they are left to the pictures and the machine.
 
     Raises:
         InputError: a picture cannot be read.
     """
-    found: dict[str, str | None] = {"group": parts.group}
+    found = {}
     if settings.color == "auto":
         try:
             found["color"] = "rgb" if coloured(parts.train) else "grey"
@@ -229,18 +229,18 @@ def _stretched(settings: Settings, store: PictureStore, resumed: bool, on_note: 
     return settings.model_copy(update={"stretch": found})
 
 
-def _calibrate(run: Path, held_out: list[Path], settings: Settings) -> tuple[Record, list[str]]:
+def _calibrate(run: Path, parts: Parts, settings: Settings) -> tuple[Record, list[str]]:
     """The run's detector, now with thresholds, and the pictures that exports are compared on.
 
     What was there before is replaced only now, so that there is a detector at any time.
     """
     detector = Detector.load(run / UNCALIBRATED)
-    groups = group_names(held_out, settings.group)
+    groups = group_names(parts.held_out, parts.group)
     record, notes = calibrated(
-        detector, held_out, groups, settings.false_reject_rate, "held out of training"
+        detector, parts.held_out, groups, settings.false_reject_rate, "held out of training"
     )
     clear(run, OF_DETECTOR)
     write_detector(detector.file.read_bytes(), record, run / DETECTOR)
     detector.file.unlink()
-    write_sample(held_out, record.preparation, run, settings.seed)
+    write_sample(parts.held_out, record.preparation, run, settings.seed)
     return record, notes
