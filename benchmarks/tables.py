@@ -38,6 +38,7 @@ TABLES: dict[str, Callable[[], str]] = {
         tables_quality.main_path,
         tables_quality.quality,
         tables_quality.quality_in_280_steps,
+        tables_quality.other_pictures,
         tables_quality.detector_latency,
         tables_quality.ranks,
         tables_quality.left_out,

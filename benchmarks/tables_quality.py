@@ -39,6 +39,26 @@ def quality_in_280_steps() -> str:
     return quality_of({"280 steps, bf16": "runs_280_steps"})
 
 
+def other_pictures() -> str:
+    """The default command on sets that were made of the four."""
+    rows = []
+    for name, run in result("other_pictures")["runs"].items():
+        m, at, pictures = run["metrics"], run["metrics"]["at_threshold"], run["pictures"]
+        control = m["baselines"]["no_model"]
+        rows.append([
+            name,
+            f"{pictures['train']}; {pictures['good']}, {pictures['defective']}",
+            " / ".join(f"{m[k]:.3f}" for k in QUALITY),
+            f"{at['recall']:.3f} at {at['false_reject_rate']:.3f}",
+            " / ".join(f"{control[k]:.3f}" for k in QUALITY),
+        ])  # fmt: skip
+    head = [
+        "pictures", "to train on; good, defective", "pixel AUROC / AU-PRO / image AUROC",
+        "recall at false rejects (asked 0.05)", "no model",
+    ]  # fmt: skip
+    return markdown(head, rows)
+
+
 def quality_of(parts: dict[str, str]) -> str:
     """A row for each set and part of quality.json, by what the part is called."""
     rows = []
