@@ -4,7 +4,7 @@
 
 No further sets of real pictures are at hand, so these are made of the four: cloth that is twice as
 fine and half as coarse again, two cloths on one line, and the painted surface of the plates alone.
-Nothing was tried out on them but this. Writes benchmarks/results/other_pictures.json after each.
+No setting of the recipe was taken from them. Writes benchmarks/results/other_pictures.json.
 """
 
 from __future__ import annotations
