@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from machine import load_result, save_result
-from quality import measure
+from quality import finished_again, is_finished, measure
 from real_data import folder_of_sets
 from ssim_ae.data.layouts import test_pictures, training_pictures
 from ssim_ae.data.working_size import Preparation
@@ -84,6 +84,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", choices=SETS)
     parser.add_argument("--steps", type=int, help="another length of training, to try it out")
     parser.add_argument("--work", type=Path, default=Path("runs/other_pictures"))
+    parser.add_argument("--finish", action="store_true", help="see quality.py")
     parser.add_argument("--result", type=Path, default=RESULT)
     arguments = parser.parse_args()
     data = folder_of_sets()
@@ -91,13 +92,17 @@ def main() -> None:
     runs = result.setdefault("runs", {})
     changes = ["--set", f"steps={arguments.steps}"] if arguments.steps else []
     for name in arguments.set or SETS:
-        if name in runs:
-            continue
         folder = name.replace(" ", "_").replace(",", "")
-        made = arguments.work / "sets" / folder
+        made, run = arguments.work / "sets" / folder, arguments.work / folder
+        if arguments.finish and name in runs and not is_finished(run):
+            counts = {"pictures": runs[name]["pictures"]}
+            runs[name] = {**counts, **finished_again(folder, runs[name], made.parent, run)}
+            save_result(result, arguments.result)
+        if arguments.finish or name in runs:
+            continue
         shutil.rmtree(made, ignore_errors=True)
         counts = write_set([data / source for source in SETS[name][0]], SETS[name][1], made)
-        row = measure(folder, changes, made.parent, arguments.work / folder)
+        row = measure(folder, changes, made.parent, run)
         runs[name] = {"pictures": counts, **row}
         save_result(result, arguments.result)
 

@@ -4,6 +4,8 @@
     python benchmarks/quality.py --steps N    longer or shorter trainings, kept apart
     python benchmarks/quality.py --precision float32    as where a processor knows no bf16
     python benchmarks/quality.py --without-group    tiles of one strip on both sides of the split
+    python benchmarks/quality.py --finish     from the trainings' last states, where the preset's
+                                              residual, which a training owes nothing to, changed
     python benchmarks/quality.py --ranks      how well the self-made score ranks the candidates
     python benchmarks/quality.py --latency    milliseconds a picture on every engine
 
@@ -26,7 +28,10 @@ from in_turn import on_one_cache
 from machine import load_result, save_result
 from main_path import STRIPS, command
 from real_data import folder_of_sets
-from ssim_ae.config_files import resolved_settings
+from ssim_ae import __version__
+from ssim_ae.config_files import load_settings, resolved_settings, save_settings
+from ssim_ae.training.checkpoint import STATE
+from ssim_ae.training.run_folder import CONFIG, REPORT
 
 RESULT = Path(__file__).parent / "results" / "quality.json"
 SETS = {  # name -> (folder, further options)
@@ -36,6 +41,8 @@ SETS = {  # name -> (folder, further options)
     "metal_plate": ("mpdd_metal_plate_512", []),
 }
 SEEDS = (0, 1, 2)
+# part of the result -> what the usual candidate is measured without for it
+WITHOUT = {"surround": "surround", "smoothed": "smooth"}
 
 
 def main() -> None:
@@ -46,11 +53,13 @@ def main() -> None:
     parser.add_argument("--precision", help="another one than the processor's best, kept apart")
     parser.add_argument("--without-group", action="store_true", help="the fabrics, kept apart")
     parser.add_argument("--work", type=Path, default=Path("runs/quality"))
+    parser.add_argument("--finish", action="store_true", help="what was trained in --work before")
     parser.add_argument("--ranks", action="store_true")
     parser.add_argument("--latency", action="store_true")
     parser.add_argument("--result", type=Path, default=RESULT)
     arguments = parser.parse_args()
     others = arguments.steps or arguments.precision or arguments.without_group
+    others = others or arguments.finish
     if (arguments.ranks or arguments.latency) and others:
         parser.error("--ranks and --latency are of the default trainings")
     data = folder_of_sets()
@@ -91,7 +100,10 @@ def main() -> None:
                 runs = result.setdefault(f"runs{label}", {}).setdefault(name, {})
                 settings = {**changes, "seed": seed}
                 chosen = [x for k, v in settings.items() for x in ("--set", f"{k}={v}")]
-                if str(seed) not in runs:
+                if arguments.finish:
+                    if str(seed) in runs and not is_finished(run):
+                        runs[str(seed)] = finished_again(folder, runs[str(seed)], data, run)
+                elif str(seed) not in runs:
                     runs[str(seed)] = measure(folder, [*options, *chosen], data, run)
             save_result(result, arguments.result)
 
@@ -102,13 +114,48 @@ def measure(folder: str, options: list[str], data: Path, run: Path) -> dict[str,
     train = ["train", f"DATA/{folder}", *options, "--output", "RUN"]
     report = command([*train, "--overwrite"], data, run)
     trained = time.monotonic() - began
+    seconds = {"training": report["seconds"], "train_command": round(trained, 1)}
+    return row_of(folder, train, report, seconds, data, run)
+
+
+def is_finished(run: Path) -> bool:
+    """Whether a run's detector is what its preset says today of the maps."""
+    settings = resolved_settings(run / CONFIG)
+    wanted = load_settings(settings.preset)[0].residual
+    return settings.residual == wanted and (run / REPORT).exists()
+
+
+def finished_again(folder: str, before: dict[str, Any], data: Path, run: Path) -> dict[str, Any]:
+    """The row of a training that `train --resume` takes from its last state to a detector with what
+    its preset says today of the maps; ``before`` says how it was trained, and how long."""
+    if not (run / STATE).exists():
+        raise SystemExit(f"error: {run}: holds no state to go on from: train it anew")
+    settings = resolved_settings(run / CONFIG)
+    residual = load_settings(settings.preset)[0].residual
+    (run / REPORT).unlink(missing_ok=True)  # otherwise it counts as finished
+    save_settings(settings.model_copy(update={"residual": residual}), run / CONFIG, __version__)
+    report = command(["train", f"DATA/{folder}", "--output", "RUN", "--resume"], data, run)
+    train = before["command"][1:]
+    row = row_of(folder, train, report, before["seconds"], data, run)
+    return {**row, "finished_again": True}
+
+
+def row_of(
+    folder: str,
+    train: list[str],
+    report: dict[str, Any],
+    seconds: dict[str, float],
+    data: Path,
+    run: Path,
+) -> dict[str, Any]:
+    """Evaluate; ``train``, ``report``: the command and what it said; ``seconds``: that it took."""
     metrics = command(["evaluate", "RUN", f"DATA/{folder}", "--maps"], data, run)
     chosen = next(
         c for c in json.loads((run / "choice.json").read_text())["candidates"] if c["chosen"]
     )
     row = {
         "command": ["ssim-ae", *train],
-        "seconds": {"training": report["seconds"], "train_command": round(trained, 1)},
+        "seconds": seconds,
         "steps": report["steps"],
         "precision": resolved_settings(run / "config.yaml").precision,
         "notes": report["notes"],
@@ -165,8 +212,8 @@ def true_results(run: Path, dataset: Path) -> tuple[list[dict[str, Any]], dict[s
         blur = {"smooth": row["smooth"], "smooth_share": row.get("smooth_share", 1.0)}
         residuals.append(Residual(candidate(every, point).model_copy(update=blur)))
     usual = next(i for i, row in enumerate(rows) if row["usual"])
-    for absent in ({"surround": None}, {"smooth": None}):
-        residuals.append(Residual(residuals[usual].settings.model_copy(update=absent)))
+    for absent in WITHOUT.values():
+        residuals.append(Residual(residuals[usual].settings.model_copy(update={absent: None})))
     residuals.append(residuals[usual])  # this one sees pictures as they are
     tallies = [PixelCounts() for _ in residuals]
     scores: list[list[float]] = [[] for _ in residuals]
@@ -184,10 +231,10 @@ def true_results(run: Path, dataset: Path) -> tuple[list[dict[str, Any]], dict[s
                 if tally is tallies[-1]:
                     maps = unclipped
                 used = [maps[names.index(t.kind)] for t in residual.settings.terms]
-                anomaly_map = residual.combined(used)[0].numpy()
+                anomaly_map = residual.combined(used)
                 if test.has_truth:
-                    tally.add(anomaly_map, truth)
-                found.append(float(anomaly_map.max()))
+                    tally.add(anomaly_map[0].numpy(), truth)
+                found.append(float(residual.score(anomaly_map)))
     test = [
         {
             "pixel_auroc": tally.auroc(),
@@ -203,11 +250,11 @@ def true_results(run: Path, dataset: Path) -> tuple[list[dict[str, Any]], dict[s
             "self_made": {k: row[k] for k in ("pixel_auroc", "aupro_30", "image_auroc")},
             "test": found,
         }
-        for row, found in zip(rows, test[:-3], strict=True)
+        for row, found in zip(rows, test[: len(rows)], strict=True)
     ]
     parts = {
         name: {"without": without, "with": test[usual]}
-        for name, without in zip(("surround", "smoothed"), test[-3:-1], strict=True)
+        for name, without in zip(WITHOUT, test[len(rows) : -1], strict=True)
     }
     if record.settings.stretch is not None and record.settings.stretch.gain == 1:
         parts["clipped"] = {"without": test[-1], "with": test[usual]}

@@ -72,8 +72,8 @@ def test_the_control_is_treated_as_the_map_is(
     monkeypatch.setattr(assemble, "write_files", write_files)
     train(fabric, changes=[*TINY, "steps=2"], output=tmp_path / "run")
     ((residual, control),) = seen
-    assert (residual.surround, residual.smooth) == (0.4, BLUR)
-    for part in ("surround", "smooth", "smooth_share"):
+    assert (residual.surround, residual.smooth, residual.mean_beyond) == (0.4, BLUR, 0.075)
+    for part in ("surround", "smooth", "smooth_share", "mean_beyond"):
         assert getattr(control, part) == getattr(residual, part)
 
 
@@ -130,6 +130,9 @@ def test_it_inspects_and_evaluates_beside_a_control(auto_run: Path, fabric: Path
     assert f"unevenness {choice['unevenness']:.3f}" in page
     settings = Detector.load(auto_run / "no_model.onnx").record.settings
     assert settings.network == "joint"
+    # its own maps, which pictures in blocks are scored by
+    assert [t.kind for t in settings.residual.terms] == ["gradient", "band"]
+    assert settings.residual.unit == 2
 
 
 def test_pictures_in_another_light_are_told_once(

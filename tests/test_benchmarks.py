@@ -21,6 +21,7 @@ import start_and_memory
 import time_to_quality
 import train_step
 from ssim_ae import Detector, evaluate
+from ssim_ae.config_files import resolved_settings, save_settings
 from ssim_ae.data.synthetic import make_dataset
 from ssim_ae.model.findings import Findings
 from ssim_ae.model.ssim import ssim_loss
@@ -208,12 +209,25 @@ def test_quality_ranks_what_was_shipped(tmp_path: Path) -> None:
     assert set(parts) == {"surround", "smoothed", "clipped"}
     for found in parts.values():
         assert found["with"] == usual["test"] != found["without"]
+    # from the last state, once the preset says something else of the maps, the same comes out
+    run = tmp_path / "run"
+    assert quality.is_finished(run)
+    settings = resolved_settings(run / "config.yaml")
+    other = settings.residual.model_copy(update={"surround": None})
+    save_settings(settings.model_copy(update={"residual": other}), run / "config.yaml", "0")
+    assert not quality.is_finished(run)
+    again = quality.finished_again("set", row, tmp_path, run)
+    assert quality.is_finished(run)
+    for key in ("command", "seconds", "steps", "precision", "chosen"):
+        assert again[key] == row[key]
+    for key in ("pixel_auroc", "aupro_30", "image_auroc", "at_threshold", "baselines"):
+        assert again["metrics"][key] == row["metrics"][key]
 
 
 def test_ranks_are_of_the_default_trainings(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for option in (["--precision", "float32"], ["--steps", "280"]):
+    for option in (["--precision", "float32"], ["--steps", "280"], ["--finish"]):
         monkeypatch.setattr(sys, "argv", ["quality.py", "--ranks", *option])
         with pytest.raises(SystemExit):
             quality.main()

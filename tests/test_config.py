@@ -227,7 +227,9 @@ def test_what_the_joint_network_cannot_do_is_refused(changes: list[str], says: s
         load_settings("auto", changes=changes)
 
 
-@pytest.mark.parametrize("change", ["combine=sum", "smooth=2", "bound=3", "terms.0.weight=2"])
+@pytest.mark.parametrize(
+    "change", ["combine=sum", "smooth=2", "bound=3", "mean_beyond=0", "terms.0.weight=2"]
+)
 def test_the_zoo_rule_takes_its_own_residual_alone(change: str) -> None:
     with pytest.raises(SettingsError, match=r"zoo rule takes residual\.combine=max"):
         load_settings("reference-texture", changes=[f"residual.{change}"])

@@ -331,6 +331,9 @@ def test_a_defective_picture_always_shows_its_peak() -> None:
     assert beside.mask[1, 7]
     assert beside.mask[6:8, :3].all()
     assert len(beside.regions) == 2
+    # of one that its mean makes defective nothing need lie above the threshold of pixels
+    as_a_whole = replace(shrunk, score=3.0, thresholds=Thresholds(score=2.5, pixel=2.5))
+    assert np.argwhere(as_a_whole.mask).tolist() == [[1, 7]]
 
 
 def test_files_that_are_no_detector(run: Path, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from ssim_ae.data.synthetic import fabric as cloth
 from ssim_ae.runtime.overlay import overlay
 from ssim_ae.runtime.record import Record, Thresholds, read_record, write_detector
 from tests.devtools import Chromium
+from tests.maps import above_zero
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "browser"
 ATOL = 2e-4
@@ -163,6 +164,7 @@ def _joint() -> tuple[bytes, Record]:
     torch.manual_seed(0)
     changes = {"color": "rgb", "resize": 192, "first_layer_channels": 4, "latent": 8}
     settings = load_settings("auto", changes=changes)[0]
+    settings = settings.model_copy(update={"residual": above_zero(settings.residual)})
     inspector = inspector_of(network_of(settings), settings)
     record = Record(
         version=ssim_ae.__version__,

@@ -14,9 +14,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from ssim_ae.config import ResidualSettings
 from ssim_ae.config_files import load_settings
 from ssim_ae.data.images import to_pixels
 from ssim_ae.data.working_size import Geometry, Preparation
+from ssim_ae.picture_score import picture_score
 from ssim_ae.runtime.blocks import Tiling, run_in_blocks
 from ssim_ae.runtime.detector import Inspection
 from ssim_ae.runtime.overlay import overlay
@@ -197,8 +199,36 @@ def test_blocks_are_cut_as_in_python(
         memory=memory,
     )
     assert got["sizes"] == engine.sizes
-    assert got["score"] == score
+    assert got["score"] == pytest.approx(score, rel=1e-12)
+    in_blocks = len(engine.sizes) > 1  # otherwise the graph gives the score
+    assert (score > whole.max()) == (in_blocks and settings.residual.mean_beyond is not None)
     assert base64.b64decode(got["map"]) == whole.tobytes()
+
+
+@pytest.mark.parametrize("combine", ["sum", "max"])
+def test_a_score_is_that_of_python(combine: str) -> None:
+    terms = [{"kind": "ssim", "weight": 0.5}, {"kind": "l1", "weight": 1.5}]
+    values = np.random.default_rng(0).normal(0.2, 1, 1000).astype(np.float32)
+    highest, mean = np.float64(values.max()), values.mean(dtype=np.float64)
+    for beyond in (None, 0.0, 0.05, 0.4):
+        rules = {"terms": terms, "combine": combine, "mean_beyond": beyond}
+        settings = ResidualSettings.model_validate(rules)
+        got = node(
+            "score.js pictureScore",
+            "return pictureScore(values, residual)",
+            values=values.tolist(),
+            residual=settings.model_dump(mode="json"),
+        )
+        assert got == pytest.approx(picture_score(highest, mean, settings), rel=1e-12)
+    before = settings.model_dump(mode="json", exclude={"mean_beyond"})
+    for residual in (None, before):  # as detectors of earlier formats say it
+        got = node(
+            "score.js pictureScore",
+            "return pictureScore(values, residual)",
+            values=values.tolist(),
+            residual=residual,
+        )
+        assert got == values.max()
 
 
 READ = "try { return readRecord(" + BYTES + ", 'd.onnx') } catch (e) { return e.message }"

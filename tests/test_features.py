@@ -79,7 +79,7 @@ def inspector(channels: int) -> Inspector:
     network = JointNetwork(channels, latent=4, first_layer_channels=2)
     network.features = learned(channels)
     terms = [{"kind": "head"}, {"kind": "features"}]
-    settings = ResidualSettings.model_validate({"terms": terms})
+    settings = ResidualSettings.model_validate({"terms": terms, "mean_beyond": 0.075})
     return Inspector(WholePicture(network.eval()), Residual(settings)).eval()
 
 
@@ -186,6 +186,7 @@ def test_blocks_equal_one_pass() -> None:
     graph = inspector(1)
     assert graph.reach == REACH > JOINT_REACH
     settings = load_settings("features", changes={"first_layer_channels": 2, "color": "grey"})[0]
+    settings = settings.model_copy(update={"residual": graph.residual.settings})
     picture = np.random.default_rng(0).integers(0, 256, (1100, 500), np.uint8)
     engine = Eager(graph)
     blocks, score = run_in_blocks(engine, picture, Tiling(settings, graph.reach, 1))

@@ -19,7 +19,8 @@ from ssim_ae.model.anomaly_map import Residual
 from ssim_ae.model.build import inspector_of, network_of
 from ssim_ae.model.inspector import Inspected, Inspector, MedianGrey
 from ssim_ae.runtime.constants import replace_constants
-from ssim_ae.training.assemble import CONTROL
+from ssim_ae.training.assemble import AFTER_THE_SUM, CONTROL
+from tests.maps import above_zero
 
 GRAPHS = {
     # preset, changed settings, height, width: multiples of nothing where the preset allows it
@@ -43,9 +44,12 @@ def exported(name: str) -> tuple[bytes, tuple[int, ...]]:
     tiny = ["first_layer_channels=4", "latent=8"]
     settings, _ = load_settings(preset, changes=tiny + [f"{k}={v}" for k, v in changes.items()])
     torch.manual_seed(1)
+    settings = settings.model_copy(update={"residual": above_zero(settings.residual)})
     inspector = inspector_of(network_of(settings), settings)
     if name == "no-model":
-        inspector = Inspector(MedianGrey(), Residual(CONTROL)).eval()
+        after = {k: getattr(settings.residual, k) for k in AFTER_THE_SUM}
+        control = above_zero(CONTROL.model_copy(update=after))
+        inspector = Inspector(MedianGrey(), Residual(control)).eval()
     shape = (height, width) if settings.channels == 1 else (height, width, 3)
     return graph_bytes(inspector, settings.channels, settings.tile), shape
 
@@ -69,6 +73,13 @@ def test_the_folded_graph_equals_the_original(case: tuple[bytes, tuple[int, ...]
         assert [x.shape for x in got] == [maps, (batch,), maps, (batch,)]
         for a, b in zip(wanted, got, strict=True):
             np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["joint", "joint-rgb", "no-model"])
+def test_means_count_to_the_scores_that_are_compared(name: str) -> None:
+    graph, shape = exported(name)
+    maps, scores, *_ = results(graph, pictures(2, shape))
+    assert (scores > maps.max((1, 2)) + 0.1).all()
 
 
 def test_sizes_are_known_and_nothing_is_computed_from_shapes(

@@ -14,7 +14,11 @@ from ssim_ae.model.joint import JointNetwork, WholePicture, compared
 from ssim_ae.model.network import parameter_count
 from ssim_ae.runtime.blocks import Tiling, run_in_blocks
 
-TERMS = [{"kind": "head"}, {"kind": "gradient", "sigma": 3}, {"kind": "band", "sigma": 2}]
+TERMS = [
+    {"kind": "head", "offset": -4},  # so that maps lie above 0
+    {"kind": "gradient", "sigma": 3},
+    {"kind": "band", "sigma": 2},
+]
 
 
 def network(channels: int = 1) -> JointNetwork:
@@ -28,7 +32,8 @@ def network(channels: int = 1) -> JointNetwork:
 
 
 def inspector(channels: int = 1) -> Inspector:
-    settings = ResidualSettings.model_validate({"terms": TERMS, "smooth": 2, "surround": 0.5})
+    after = {"smooth": 2, "surround": 0.5, "mean_beyond": 0.01}
+    settings = ResidualSettings.model_validate({"terms": TERMS, **after})
     return Inspector(WholePicture(network(channels)), Residual(settings)).eval()
 
 
@@ -89,6 +94,7 @@ def test_the_exported_graph_equals_the_module(channels: int) -> None:
         anomaly_map, found, mask, defective = session.run(None, {"image": image.numpy()})
         np.testing.assert_allclose(anomaly_map, expected, atol=1e-4)
         np.testing.assert_allclose(found, score, atol=1e-4)
+        assert (found > anomaly_map.max((1, 2))).all()  # their means count as well
         assert not mask.any()  # without thresholds nothing exceeds them
         assert not defective.any()
 
@@ -111,12 +117,14 @@ def test_blocks_equal_one_pass(size: tuple[int, int]) -> None:
     graph = inspector()
     engine = Eager(graph)
     settings = load_settings("texture", changes={"first_layer_channels": 2})[0]
+    settings = settings.model_copy(update={"residual": graph.residual.settings})
     picture = np.random.default_rng(0).integers(0, 256, size, np.uint8)
     blocks, score = run_in_blocks(engine, picture, Tiling(settings, graph.reach, 50_000_000))
     assert len(engine.shapes) > 1
     whole, expected = Eager(graph).run(picture[None])
     np.testing.assert_allclose(blocks, whole[0], atol=1e-4)
     assert score == pytest.approx(float(expected[0]), abs=1e-4)
+    assert score > blocks.max() + 0.1  # the whole picture's mean, not that of a block
 
 
 def test_reach_covers_what_a_pixel_sees() -> None:

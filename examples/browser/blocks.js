@@ -2,6 +2,7 @@
 // A block starts on the tile grid, so its tiles are the picture's own; what its edge does not know
 // is left to the neighbour. A block takes about half a gigabyte: WebAssembly has four at most.
 import { cut } from "./picture.js";
+import { pictureScore } from "./score.js";
 
 const MEMORY = 2 ** 29;
 // bytes for each pixel and first-layer channel that the network sees, for each pixel and channel
@@ -64,7 +65,6 @@ export async function runInBlocks(run, picture, grid) {
     return run(pixels, height, width);
   }
   const map = new Float32Array(height * width);
-  let score = -Infinity;
   for (const rows of cuts(grid, height, down)) {
     for (const columns of cuts(grid, width, across)) {
       const [h, w] = [rows.stop - rows.start, columns.stop - columns.start];
@@ -78,6 +78,5 @@ export async function runInBlocks(run, picture, grid) {
       }
     }
   }
-  for (const value of map) if (value > score) score = value;
-  return { map, score };
+  return { map, score: pictureScore(map, grid.settings.residual) };
 }

@@ -2,7 +2,7 @@
 // this walks the protobuf fields: ModelProto.metadata_props = 14 (key = 1, value = 2), and the two
 // thresholds that the graph itself holds: graph = 7, initializer = 5, name = 8, raw_data = 9.
 
-export const FORMAT = 9; // the newest detector format that this page reads
+export const FORMAT = 10; // the newest detector format that this page reads
 const [GRAPH, METADATA, INITIALIZER, NAME, RAW] = [7, 14, 5, 8, 9];
 const CONSTANTS = { score_threshold: "score", pixel_threshold: "pixel" };
 

@@ -96,7 +96,7 @@ async function inspect({ name, file }) {
   return { found, hand };
 }
 
-/** Pixels over the threshold; the peak alone where resizing shrank a defect below it. */
+/** Pixels over the threshold; the peak alone of a defective picture where none is, as resized. */
 function marked(map, workingMap, defective, thresholds, place) {
   const limit = Math.fround(thresholds.pixel); // compared in float32, as in Python and in the graph
   const mask = new Uint8Array(map.length);

@@ -62,6 +62,15 @@ class ResidualSettings(_Section):
     surround: float | None = Field(
         None, gt=0, le=1, description="share of the mean over the surroundings to subtract"
     )
+    mean_beyond: float | None = Field(
+        None, ge=0, description="what the map's mean exceeds this by, in units, adds to the score"
+    )
+
+    @property
+    def unit(self) -> float:
+        """The sum of the terms (or the larger of them) where each lies at its scale."""
+        weights = [term.weight for term in self.terms]
+        return sum(weights) if self.combine == "sum" else max(weights)
 
     def has(self, kind: str) -> bool:
         """Whether a term is of this kind."""

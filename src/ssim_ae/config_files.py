@@ -116,13 +116,14 @@ def load_settings(
 def _contradictions(settings: Settings) -> list[str]:
     """What can be read, as in the record of an older detector, but not be trained."""
     found, residual = [], settings.residual
-    altered = residual.smooth or residual.bound or residual.surround
+    more = (residual.smooth, residual.bound, residual.surround, residual.mean_beyond)
+    altered = any(value is not None for value in more)
     if settings.zoo and (
         altered or residual.combine != "max" or any(t.weight != 1 for t in residual.terms)
     ):
         found.append(
-            "the zoo rule takes residual.combine=max and nothing more: leave weight, smooth, bound "
-            "and surround out, or zoo=none"
+            "the zoo rule takes residual.combine=max and nothing more: leave weight, smooth, "
+            "bound, surround and mean_beyond out, or zoo=none"
         )
     if settings.choose and residual.combine != "sum":
         found.append("choose adds up: leave residual.combine out, or choose=false")

@@ -12,6 +12,7 @@ from ssim_ae.config import ResidualSettings
 from ssim_ae.model.filters import blur_framed, cropped, enlarged, gaussian_taps, mirrored
 from ssim_ae.model.findings import Findings
 from ssim_ae.model.residuals import KINDS, reach_of, windows_of
+from ssim_ae.picture_score import picture_score
 
 CELL = 8  # pixels to a value of the map's surroundings
 SURROUND = 25  # cells: side of the square that is a pixel's surroundings
@@ -69,6 +70,12 @@ class Residual(nn.Module):
         blurred = blur_framed(total[:, None], self.smooth)[:, 0]
         share = self.settings.smooth_share
         return blurred if share == 1 else (1 - share) * total + share * blurred
+
+    def score(self, anomaly_map: Tensor) -> Tensor:
+        """Of maps ``[n, h, w]``, each of a whole picture: ``[n]``."""
+        highest = anomaly_map.amax(dim=(1, 2))
+        # row by row: engines add up float32 one by one, which over millions of pixels shows
+        return picture_score(highest, anomaly_map.mean(2).mean(1), self.settings)
 
 
 def surroundings(anomaly_map: Tensor, taps: Tensor) -> Tensor:

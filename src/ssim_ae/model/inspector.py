@@ -47,8 +47,9 @@ class Inspector(nn.Module):
     """The whole inspection: a network that takes whole pictures, and what is made of its findings.
 
     ``image`` uint8 ``[n, h, w]`` (grey) or ``[n, h, w, 3]`` (RGB) at working size -> ``Inspected``.
-    The score is the map's maximum, so that a picture inspected in blocks has the maximum of its
-    blocks. Nothing exceeds the thresholds before ``runtime.constants`` has put them in.
+    The score is made of the map's maximum and mean alone (``picture_score``), which a picture that
+    is inspected in blocks has as well. Nothing exceeds the thresholds before ``runtime.constants``
+    has put them in.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Inspector(nn.Module):
     def forward(self, image: Tensor) -> Inspected:
         picture = stretched(self.picture(image), self.stretch)
         anomaly_map = self.residual(picture, self.find(picture))
-        score = anomaly_map.amax(dim=(1, 2))
+        score = self.residual.score(anomaly_map)
         mask, defective = anomaly_map > self.pixel_threshold, score > self.score_threshold
         return Inspected(anomaly_map, score, mask, defective)
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from ssim_ae.config import Settings
 from ssim_ae.data.images import Map, Pixels
+from ssim_ae.picture_score import picture_score
 from ssim_ae.runtime.engines import Engine
 
 # What ONNX Runtime takes for a block, by kind of network: bytes for each pixel that the network
@@ -110,7 +111,7 @@ class Tiling:
 def run_in_blocks(engine: Engine, picture: Pixels, tiling: Tiling) -> tuple[Map, float]:
     """Anomaly map ``[h, w]`` and score of one uint8 picture ``[h, w(, 3)]`` of any size.
 
-    The score is the map's maximum (see ``model.inspector``), here taken over the whole map.
+    The score is made of the whole map's maximum and mean.
     """
     height, width = picture.shape[:2]
     down, across = tiling.block(height, width)
@@ -126,4 +127,5 @@ def run_in_blocks(engine: Engine, picture: Pixels, tiling: Tiling) -> tuple[Map,
                 keep_rows.start - rows.start : keep_rows.stop - rows.start,
                 keep_columns.start - columns.start : keep_columns.stop - columns.start,
             ]
-    return whole, float(whole.max())
+    highest, mean = np.float64(whole.max()), whole.mean(dtype=np.float64)
+    return whole, float(picture_score(highest, mean, tiling.settings.residual))

@@ -34,9 +34,10 @@ READ_AHEAD = 2  # pictures decoded while the engine works
 class Inspection:
     """What the detector says of one picture.
 
-    ``score`` is the maximum of ``working_map`` (float32, at working size); ``is_defective`` means
-    score > score threshold. ``anomaly_map``, ``mask`` and ``regions`` are at the picture's own
-    size; pixels that a centre crop cut off were not inspected and stay 0.
+    ``score`` is made of the maximum and the mean of ``working_map`` (float32, at working size; see
+    ``picture_score``); ``is_defective`` means score > score threshold. ``anomaly_map``, ``mask``
+    and ``regions`` are at the picture's own size; pixels that a centre crop cut off were not
+    inspected and stay 0.
     """
 
     source: str

@@ -17,7 +17,7 @@ from ssim_ae.runtime.constants import read_constants, replace_constants
 from ssim_ae.runtime.metadata import read_metadata, replace_metadata
 
 KEY = "ssim_ae"
-FORMAT = 9  # raised when an older version could no longer read the file; older formats stay read
+FORMAT = 10  # raised when an older version could no longer read the file; older formats stay read
 WITH_CONSTANTS = 4  # the first format whose graphs hold the thresholds
 
 

@@ -27,6 +27,7 @@ from ssim_ae.training.run_folder import DETECTOR, UNCALIBRATED
 from ssim_ae.training.zoo_thresholds import zoo_scales
 
 COUNTED_ROWS = 1024  # of a large picture, at a time
+AFTER_THE_SUM = ("surround", "smooth", "smooth_share", "mean_beyond")  # the control's as well
 # what the control without a model is measured with: the filters beside the head
 CONTROL = ResidualSettings.model_validate(
     {"terms": [{"kind": "gradient", "sigma": 3}, {"kind": "band", "sigma": 2}]}
@@ -84,7 +85,7 @@ def write_run(
             choice = {**shown, "residual": all_terms, "candidates": table}
             body = json.dumps(choice, indent=1, allow_nan=False) + "\n"
             write_atomically(run / "choice.json", body.encode())
-        alike = {k: getattr(residual, k) for k in ("surround", "smooth", "smooth_share")}
+        alike = {k: getattr(residual, k) for k in AFTER_THE_SUM}
         control = normalised(MedianGrey(), CONTROL.model_copy(update=alike), held_out)
         # what was not chosen: the run is that of a network without it
         if joint and not residual.has("memory"):
@@ -132,5 +133,6 @@ def write_files(
         settings.channels,
         settings.tile,
     )
-    nothing: dict[str, list[str]] = {"trained_on": [], "chosen_on": []}
-    write_detector(graph, record.model_copy(update=nothing), run / "no_model.onnx")
+    own = settings.model_copy(update={"residual": control, "choose": False})
+    without = {"settings": own, "trained_on": [], "chosen_on": []}
+    write_detector(graph, record.model_copy(update=without), run / "no_model.onnx")

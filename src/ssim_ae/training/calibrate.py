@@ -54,7 +54,7 @@ def calibrated(
         scores.append(score)
         reduced.append(geometry.reduction)
     threshold = sorted(scores)[rank - 1]
-    # never above the score threshold: a defective picture always shows at least its peak
+    # never above the score threshold: a peak that makes a picture defective is always marked
     pixel = min(value_bins.quantile(counts, pixel_rate), threshold)
     old = detector.record.format
     record = detector.record.model_copy(

@@ -150,9 +150,9 @@ def tried(
     names = [t.kind for t in every.terms]
     for maps, mask in found:
         used = [maps[names.index(t.kind)] for t in settings.terms]
-        anomaly_map = residual.combined(used)[0].numpy()
-        tally.add(anomaly_map, mask)
-        scores.append(float(anomaly_map.max()))
+        anomaly_map = residual.combined(used)
+        tally.add(anomaly_map[0].numpy(), mask)
+        scores.append(float(residual.score(anomaly_map)))
     defective = np.array([mask.any() for _, mask in found])
     return {
         "weights": {str(t.kind): t.weight for t in settings.terms},
