@@ -50,6 +50,7 @@ TABLES: dict[str, Callable[[], str]] = {
         tables_quality.placed,
         tables_quality.drawn,
         tables_quality.grouped,
+        tables_quality.as_a_whole,
         tables_quality.evenness,
         tables_quality.features,
         tables_quality.ablation,

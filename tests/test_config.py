@@ -220,6 +220,8 @@ def test_settings_describe_every_numeric_limit() -> None:
         (["residual.smooth=null", "residual.smooth_share=0.5"], "smooth_share is of a blur"),
         (["residual.terms.1.offset=3"], "measured on good pictures"),
         (["precision=fp16", "device=cpu"], "in which no CPU trains"),
+        (["residual.mean_beyond=-1"], "mean_beyond is -1: input should be greater"),
+        (["residual.mean_beyond=nan"], "mean_beyond is 'nan': input should be a finite"),
     ],
 )
 def test_what_the_joint_network_cannot_do_is_refused(changes: list[str], says: str) -> None:
