@@ -4,8 +4,8 @@
 
 No further sets of real pictures are at hand, so these are made of the four: cloth that is twice as
 fine and half as coarse again, two cloths on one line, and the painted surface of the plates alone.
-Of the recipe, one setting owes something to them: what of a map's mean counts to the score.
-Writes benchmarks/results/other_pictures.json, whose runs_highest_alone are of before there was it.
+One setting of the recipe was settled with them in view: what of a map's mean counts to the score.
+Writes benchmarks/results/other_pictures.json; its runs_highest_alone are from before that setting.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def main() -> None:
     for name in arguments.set or SETS:
         folder = name.replace(" ", "_").replace(",", "")
         made, run = arguments.work / "sets" / folder, arguments.work / folder
-        if arguments.finish and name in runs and not is_finished(run):
+        if arguments.finish and name in runs and not is_finished(run, runs[name]):
             counts = {"pictures": runs[name]["pictures"]}
             runs[name] = {**counts, **finished_again(folder, runs[name], made.parent, run)}
             save_result(result, arguments.result)

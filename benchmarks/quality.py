@@ -4,8 +4,8 @@
     python benchmarks/quality.py --steps N    longer or shorter trainings, kept apart
     python benchmarks/quality.py --precision float32    as where a processor knows no bf16
     python benchmarks/quality.py --without-group    tiles of one strip on both sides of the split
-    python benchmarks/quality.py --finish     from the trainings' last states, where the preset's
-                                              residual, which a training owes nothing to, changed
+    python benchmarks/quality.py --finish     detectors anew from the trainings' last states, when
+                                              the preset's residual, on which none depends, changed
     python benchmarks/quality.py --ranks      how well the self-made score ranks the candidates
     python benchmarks/quality.py --latency    milliseconds a picture on every engine
 
@@ -30,6 +30,7 @@ from main_path import STRIPS, command
 from real_data import folder_of_sets
 from ssim_ae import __version__
 from ssim_ae.config_files import load_settings, resolved_settings, save_settings
+from ssim_ae.runtime.record import sha256
 from ssim_ae.training.checkpoint import STATE
 from ssim_ae.training.run_folder import CONFIG, REPORT
 
@@ -61,7 +62,7 @@ def main() -> None:
     others = arguments.steps or arguments.precision or arguments.without_group
     others = others or arguments.finish
     if (arguments.ranks or arguments.latency) and others:
-        parser.error("--ranks and --latency are of the default trainings")
+        parser.error("--ranks and --latency are of the default trainings, and take no --finish")
     data = folder_of_sets()
     result = load_result(arguments.result)
     changes = {"precision": arguments.precision} if arguments.precision else {}
@@ -101,8 +102,10 @@ def main() -> None:
                 settings = {**changes, "seed": seed}
                 chosen = [x for k, v in settings.items() for x in ("--set", f"{k}={v}")]
                 if arguments.finish:
-                    if str(seed) in runs and not is_finished(run):
+                    if str(seed) in runs and not is_finished(run, runs[str(seed)]):
                         runs[str(seed)] = finished_again(folder, runs[str(seed)], data, run)
+                        for part in ("ranks", "clipped", *WITHOUT) if not label else ():
+                            result.get(part, {}).get(name, {}).pop(str(seed), None)  # of before
                 elif str(seed) not in runs:
                     runs[str(seed)] = measure(folder, [*options, *chosen], data, run)
             save_result(result, arguments.result)
@@ -118,11 +121,13 @@ def measure(folder: str, options: list[str], data: Path, run: Path) -> dict[str,
     return row_of(folder, train, report, seconds, data, run)
 
 
-def is_finished(run: Path) -> bool:
-    """Whether a run's detector is what its preset says today of the maps."""
+def is_finished(run: Path, row: dict[str, Any]) -> bool:
+    """Whether a row is of the run's detector, and that is what its preset says of maps today."""
+    if not (run / REPORT).exists():
+        return False
     settings = resolved_settings(run / CONFIG)
-    wanted = load_settings(settings.preset)[0].residual
-    return settings.residual == wanted and (run / REPORT).exists()
+    measured = row["metrics"]["detector_sha256"] == sha256((run / "detector.onnx").read_bytes())
+    return measured and settings.residual == load_settings(settings.preset)[0].residual
 
 
 def finished_again(folder: str, before: dict[str, Any], data: Path, run: Path) -> dict[str, Any]:
@@ -137,6 +142,7 @@ def finished_again(folder: str, before: dict[str, Any], data: Path, run: Path) -
     report = command(["train", f"DATA/{folder}", "--output", "RUN", "--resume"], data, run)
     train = before["command"][1:]
     row = row_of(folder, train, report, before["seconds"], data, run)
+    row["metrics"]["timing"] = before["metrics"]["timing"]
     return {**row, "finished_again": True}
 
 

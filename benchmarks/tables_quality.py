@@ -111,7 +111,7 @@ def controls() -> str:
     head = [
         "set",
         "no model: the filters alone",
-        "no model, clipped, surroundings, blur",
+        "no model, clipped, surroundings, blur, mean",
         "trained",
     ]
     return markdown(head, rows)

@@ -211,13 +211,14 @@ def test_quality_ranks_what_was_shipped(tmp_path: Path) -> None:
         assert found["with"] == usual["test"] != found["without"]
     # from the last state, once the preset says something else of the maps, the same comes out
     run = tmp_path / "run"
-    assert quality.is_finished(run)
+    assert quality.is_finished(run, row)
     settings = resolved_settings(run / "config.yaml")
     other = settings.residual.model_copy(update={"surround": None})
     save_settings(settings.model_copy(update={"residual": other}), run / "config.yaml", "0")
-    assert not quality.is_finished(run)
+    assert not quality.is_finished(run, row)
     again = quality.finished_again("set", row, tmp_path, run)
-    assert quality.is_finished(run)
+    assert quality.is_finished(run, again)
+    assert not quality.is_finished(run, {"metrics": {"detector_sha256": "another"}})
     for key in ("command", "seconds", "steps", "precision", "chosen"):
         assert again[key] == row[key]
     for key in ("pixel_auroc", "aupro_30", "image_auroc", "at_threshold", "baselines"):

@@ -12,5 +12,5 @@ export function pictureScore(map, residual) {
   if (share === null) return highest;
   const weights = residual.terms.map((term) => term.weight);
   const unit = residual.combine === "max" ? Math.max(...weights) : weights.reduce((a, b) => a + b);
-  return highest + Math.max(0, sum / map.length - share * unit);
+  return Math.fround(highest + Math.max(0, sum / map.length - share * unit));
 }

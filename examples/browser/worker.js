@@ -96,15 +96,14 @@ async function inspect({ name, file }) {
   return { found, hand };
 }
 
-/** Pixels over the threshold; the peak alone of a defective picture where none is, as resized. */
+/** Pixels over the threshold, and of a defective picture always its peak, as in Python. */
 function marked(map, workingMap, defective, thresholds, place) {
   const limit = Math.fround(thresholds.pixel); // compared in float32, as in Python and in the graph
   const mask = new Uint8Array(map.length);
-  let any = false;
   for (let i = 0; i < map.length; i++) {
-    if (map[i] > limit) any = mask[i] = 1;
+    if (map[i] > limit) mask[i] = 1;
   }
-  if (defective && !any) {
+  if (defective) {
     let peak = 0;
     for (let i = 0; i < workingMap.length; i++) if (workingMap[i] > workingMap[peak]) peak = i;
     const { w } = place.crop;

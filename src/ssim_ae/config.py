@@ -63,12 +63,14 @@ class ResidualSettings(_Section):
         None, gt=0, le=1, description="share of the mean over the surroundings to subtract"
     )
     mean_beyond: float | None = Field(
-        None, ge=0, description="what the map's mean exceeds this by, in units, adds to the score"
+        None,
+        ge=0,
+        description="share of the unit; what the mean exceeds it by adds to scores",
     )
 
     @property
     def unit(self) -> float:
-        """The sum of the terms (or the larger of them) where each lies at its scale."""
+        """The sum of the terms, or the largest, where each lies at its scale."""
         weights = [term.weight for term in self.terms]
         return sum(weights) if self.combine == "sum" else max(weights)
 

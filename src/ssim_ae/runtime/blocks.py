@@ -128,4 +128,5 @@ def run_in_blocks(engine: Engine, picture: Pixels, tiling: Tiling) -> tuple[Map,
                 keep_columns.start - columns.start : keep_columns.stop - columns.start,
             ]
     highest, mean = np.float64(whole.max()), whole.mean(dtype=np.float64)
-    return whole, float(picture_score(highest, mean, tiling.settings.residual))
+    score = picture_score(highest, mean, tiling.settings.residual)
+    return whole, float(np.float32(score))  # as the graph gives it
