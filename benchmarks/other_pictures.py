@@ -5,7 +5,8 @@
 No further sets of real pictures are at hand, so these are made of the four: cloth that is twice as
 fine and half as coarse again, two cloths on one line, and the painted surface of the plates alone.
 One setting of the recipe was settled with them in view: what of a map's mean counts to the score.
-Writes benchmarks/results/other_pictures.json; its runs_highest_alone are from before that setting.
+Writes benchmarks/results/other_pictures.json; its runs_highest_alone are from before that setting,
+its runs_units_of_few from before maps were measured on pictures trained on as well.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@
     python benchmarks/quality.py --without-group    tiles of one strip on both sides of the split
     python benchmarks/quality.py --finish     detectors anew from the trainings' last states, when
                                               the preset's residual, on which none depends, changed
+                                              (or runs without their training.json, when the code)
     python benchmarks/quality.py --ranks      how well the self-made score ranks the candidates
     python benchmarks/quality.py --latency    milliseconds a picture on every engine
 
@@ -44,6 +45,7 @@ SETS = {  # name -> (folder, further options)
 SEEDS = (0, 1, 2)
 # part of the result -> what the usual candidate is measured without for it
 WITHOUT = {"surround": "surround", "smoothed": "smooth"}
+OF_A_DETECTOR = ("ranks", "filters_alone", "clipped", *WITHOUT)  # what --ranks measures
 
 
 def main() -> None:
@@ -104,7 +106,7 @@ def main() -> None:
                 if arguments.finish:
                     if str(seed) in runs and not is_finished(run, runs[str(seed)]):
                         runs[str(seed)] = finished_again(folder, runs[str(seed)], data, run)
-                        for part in ("ranks", "clipped", *WITHOUT) if not label else ():
+                        for part in OF_A_DETECTOR if not label else ():
                             result.get(part, {}).get(name, {}).pop(str(seed), None)  # of before
                 elif str(seed) not in runs:
                     runs[str(seed)] = measure(folder, [*options, *chosen], data, run)
@@ -280,14 +282,21 @@ def filters_alone(run: Path, dataset: Path) -> dict[str, float | None]:
     from ssim_ae.model.inspector import Inspector, MedianGrey
     from ssim_ae.runtime.detector import Detector
     from ssim_ae.training.assemble import CONTROL
-    from ssim_ae.training.choose import normalised
+    from ssim_ae.training.units import good_pictures, normalised
 
     record = Detector.load(run).record
-    chosen_on = json.loads((run / "split.json").read_text())["chosen_on"]
-    good = [file for file in training_pictures(dataset) if file.name in chosen_on]
-    store = PictureStore(good, record.preparation, record.settings.tile, memory=1 << 30)
+    split = json.loads((run / "split.json").read_text())
+    good = training_pictures(dataset)
+    fresh, store = (
+        PictureStore(
+            [file for file in good if file.name in split[part]],
+            record.preparation, record.settings.tile, memory=1 << 30,
+        )
+        for part in ("chosen_on", "train")
+    )  # fmt: skip
     median, tally = MedianGrey(), PixelCounts()
-    filters = Residual(normalised(median, CONTROL, store))
+    pictures = good_pictures(fresh, store, range(len(store)))
+    filters = Residual(normalised(median, CONTROL, pictures))
     scores, defective = [], []
     with torch.inference_mode():
         for test in test_pictures(dataset):

@@ -51,6 +51,7 @@ TABLES: dict[str, Callable[[], str]] = {
         tables_quality.drawn,
         tables_quality.grouped,
         tables_quality.as_a_whole,
+        tables_quality.units,
         tables_quality.evenness,
         tables_quality.features,
         tables_quality.ablation,

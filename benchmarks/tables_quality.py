@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import median
 from typing import Any
 
 from results_as_text import QUALITY, markdown, mean, result, spread
@@ -30,7 +31,8 @@ def main_path() -> str:
 
 
 def quality() -> str:
-    """Two rows for each set: mean and spread over the seeds, by how the network was computed."""
+    """Two rows for each set: mean and spread over the seeds (median of seconds), by how the network
+    was computed."""
     return quality_of({"bf16": "runs", "float32": "runs_float32"})
 
 
@@ -80,7 +82,7 @@ def quality_of(parts: dict[str, str]) -> str:
             brightness = metrics[0]["baselines"]["brightness_image_auroc"]
             rows.append([
                 f"{name}, {label}, {len(runs)} seeds",
-                f"{mean(r['seconds']['train_command'] for r in runs):.0f} s",
+                f"{median(r['seconds']['train_command'] for r in runs):.0f} s",
                 *(spread(m[k] for m in metrics) for k in QUALITY),
                 *(spread(a[k] for a in at) for k in ("recall", "false_reject_rate")),
                 " / ".join(f"{mean(c[k] for c in control):.3f}" for k in QUALITY),
@@ -229,7 +231,14 @@ def drawn() -> str:
 
 def as_a_whole() -> str:
     """Scores of the map's maximum alone, and of its mean as well."""
-    return _two_ways({"the maximum alone": "runs_highest_alone", "the mean as well": "runs"})
+    return _two_ways(
+        {"the maximum alone": "runs_highest_alone", "the mean as well": "runs_units_of_few"}
+    )
+
+
+def units() -> str:
+    """Maps measured on few pictures, all fresh, and on many, most of them trained on."""
+    return _two_ways({"fresh ones alone": "runs_units_of_few", "trained ones as well": "runs"})
 
 
 def grouped() -> str:

@@ -14,11 +14,14 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from torch import nn
 
 from ssim_ae import Detector, evaluate, train
 from ssim_ae.config import ResidualSettings
 from ssim_ae.data.chroma import coloured
+from ssim_ae.data.split import FOLDS
 from ssim_ae.data.synthetic import make_dataset
+from ssim_ae.model.core_set import CoreSet
 from ssim_ae.runtime.inspect import inspect_pictures
 from ssim_ae.training import assemble
 from ssim_ae.training.choose import BLUR, CLEARLY
@@ -88,6 +91,48 @@ def test_thresholds_come_from_pictures_that_chose_nothing(auto_run: Path) -> Non
     assert set(record.trained_on) == parts[0]
     assert set(record.chosen_on) == parts[1]
     assert record.seen == parts[0] | parts[1]  # calibrate leaves these out
+
+
+def test_units_are_measured_on_fresh_pictures_and_those_trained_on(
+    fabric: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[tuple[list[str], list[str], list[int]]] = []
+    apart: list[dict[nn.Module, list[Any]]] = []
+    cores: list[nn.Module] = []
+
+    def good_pictures(fresh: Any, trained: Any, folds: Any) -> Any:
+        names = [[file.name for file in store.files] for store in (fresh, trained)]
+        looked_at.append((names[0], names[1], folds))
+        return real_pictures(fresh, trained, folds)
+
+    def normalised(network: Any, settings: Any, pictures: Any, without: Any = None) -> Any:
+        if without is not None:
+            cores.extend(m for m in network.modules() if isinstance(m, CoreSet))
+            apart.append(without)
+        return real(network, settings, pictures, without)
+
+    real, real_pictures = assemble.normalised, assemble.good_pictures
+    monkeypatch.setattr(assemble, "normalised", normalised)
+    monkeypatch.setattr(assemble, "good_pictures", good_pictures)
+    rolls = tmp_path / "cloth" / "train" / "good"
+    rolls.mkdir(parents=True)
+    for i, file in enumerate(sorted((fabric / "train" / "good").glob("*.png"))):
+        shutil.copy(file, rolls / f"{i % 20:02}-{i // 20}.png")
+    changes = [*TINY, "steps=2", r"group=^(\d+)"]
+    run = train(rolls.parents[1], changes=changes, output=tmp_path / "run").folder
+    split = json.loads((run / "split.json").read_text())
+    ((fresh, trained, folds),) = looked_at
+    assert set(fresh) == set(split["chosen_on"])
+    assert set(trained) == set(split["train"])
+    assert len({(name[:2], fold) for name, fold in zip(trained, folds, strict=True)}) == len(
+        {name[:2] for name in trained}
+    )
+    assert len(set(folds)) == FOLDS
+    (without,) = apart
+    assert set(without) == set(cores) != set()
+    assert all(len(centres) == FOLDS for centres in without.values())
+    control = Detector.load(run / "no_model.onnx").record  # calibrate leaves these out
+    assert control.seen == {*split["train"].values(), *split["chosen_on"].values()}
 
 
 @pytest.mark.parametrize("preset", ["auto", "autoencoder"])

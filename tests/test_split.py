@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from ssim_ae.data.groups import group_names
-from ssim_ae.data.split import distinct, hold_out, third_part
+from ssim_ae.data.split import distinct, folds, hold_out, third_part
 from ssim_ae.errors import InputError
 
 
@@ -66,7 +66,7 @@ def test_copies_are_left_out() -> None:
 
 
 @pytest.mark.parametrize(("n", "chosen"), [(4, 1), (8, 2), (15, 3), (19, 4), (35, 4), (100, 12)])
-def test_the_maps_are_measured_on_a_few_pictures_even_of_small_sets(n: int, chosen: int) -> None:
+def test_the_maps_are_weighed_on_a_few_pictures_even_of_small_sets(n: int, chosen: int) -> None:
     assert len(third_part(files(n), None, 0)[1]) == chosen
 
 
@@ -91,3 +91,36 @@ def test_the_third_part_takes_groups_where_that_is_a_small_share(tmp_path: Path)
     assert set(chosen) <= set(unseen)
     _, chosen = third_part(few, strips, seed, few)  # all were seen: any will do
     assert len(chosen) == 5
+
+
+def test_folds_keep_groups_together() -> None:
+    names = [f"strip{i // 3}" for i in range(24)]
+    found = folds(names)
+    assert sorted(set(found)) == [0, 1, 2, 3]
+    assert len({(name, fold) for name, fold in zip(names, found, strict=True)}) == 8
+    assert max(found.count(fold) for fold in range(4)) == 6
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["a"] * 8, ["a"] * 3 + ["b"] * 5, [str(i) for i in range(8)], ["a"] * 4 + list("bcdefghi")],
+)
+def test_a_group_larger_than_a_fold_is_not_kept_together(names: list[str]) -> None:
+    found = folds(names)
+    assert max(found.count(fold) for fold in range(4)) <= -(-len(names) // 4)
+
+
+def test_folds_are_alike_where_groups_are_not() -> None:
+    names = [
+        str(i)
+        for i, size in enumerate([10, 1, 1, 1, 10, 1, 1, 1, 10, 1, 1, 2])
+        for _ in range(size)
+    ]
+    found = folds(names)
+    assert len(set(zip(names, found, strict=True))) == 12
+    assert {found.count(fold) for fold in range(4)} == {10}
+
+
+def test_folds_of_few_pictures() -> None:
+    assert folds(["a"]) == [0]
+    assert sorted(set(folds(["a", "b"]))) == [0, 1]

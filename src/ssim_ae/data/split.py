@@ -14,7 +14,8 @@ from ssim_ae.data.groups import group_names
 from ssim_ae.errors import InputError
 
 CHOSEN_ON = 0.12  # share of the pictures left for training that weigh the maps
-FEW = 4  # as many at least, of up to a quarter: one speck on one picture would set the maps' units
+FEW = 4  # as many at least, of up to a quarter: generated defects lie on them
+FOLDS = 4  # of the pictures trained on
 
 
 def distinct(fingerprints: Mapping[Path, str]) -> tuple[list[Path], list[str]]:
@@ -80,8 +81,8 @@ def third_part(
 ) -> tuple[list[Path], list[Path]]:
     """(to train on, to weigh the maps by): whole groups, unless that would take a large share.
 
-    Pictures in ``seen`` (by weights taken over) only if there are no others: offsets and scales may
-    suffer a little, the thresholds do not.
+    Pictures in ``seen`` (by weights taken over) only if there are no others: the weights may suffer
+    a little, the thresholds do not.
     """
     singly = group_names(files, None)
     share = max(CHOSEN_ON, min(FEW, len(files) // 4) / len(files))
@@ -91,3 +92,18 @@ def third_part(
             if groups is singly or len(chosen) <= len(files) / 4:
                 return train_files, chosen
     return hold_out(files, share, 0.5, singly, seed)
+
+
+def folds(groups: Sequence[str]) -> list[int]:
+    """Which of ``FOLDS`` parts about alike in size, counted from 0, each picture is in.
+
+    Whole groups together, but for those that are larger than a part.
+    """
+    sizes = Counter(groups)
+    names = [(g, i if sizes[g] > len(groups) / FOLDS else 0) for i, g in enumerate(groups)]
+    filled = [0] * FOLDS
+    fold_of: dict[tuple[str, int], int] = {}
+    for name, size in Counter(names).most_common():
+        fold_of[name] = filled.index(min(filled))
+        filled[fold_of[name]] += size
+    return [fold_of[name] for name in names]

@@ -75,7 +75,7 @@ class Record(BaseModel):
     calibration: Calibration | None = None
     fingerprints: dict[str, str] = {}
     trained_on: list[str] = Field(default=[], description="fingerprints of the training pictures")
-    chosen_on: list[str] = Field(default=[], description="... of those that weighed the maps")
+    chosen_on: list[str] = Field(default=[], description="... of others that its maps are made by")
     calibrated_on: list[str] = Field(default=[], description="... that the thresholds come from")
     warnings: list[str] = []
     precision: Literal["float32", "fp16", "int8"] = "float32"  # of the graph

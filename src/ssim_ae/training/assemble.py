@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import ssim_ae
 from ssim_ae.config import ResidualSettings, Settings
 from ssim_ae.data.contrast import stretched
 from ssim_ae.data.picture_store import PictureStore
+from ssim_ae.data.split import folds
 from ssim_ae.deploy.onnx import graph_bytes
 from ssim_ae.files import write_atomically
 from ssim_ae.model.anomaly_map import Residual
 from ssim_ae.model.build import inspector_of, on_whole_pictures
+from ssim_ae.model.core_set import CoreSet
 from ssim_ae.model.inspector import Inspector, MedianGrey
 from ssim_ae.model.joint import JointNetwork
 from ssim_ae.model.weights import WEIGHTS, save_weights
 from ssim_ae.runtime.record import Record, sha256, write_detector
-from ssim_ae.training.choose import choose, kind_of, normalised
+from ssim_ae.training.choose import choose, kind_of
 from ssim_ae.training.core_set import learned_features, learned_memory
 from ssim_ae.training.run_folder import DETECTOR, UNCALIBRATED
+from ssim_ae.training.units import ENOUGH, good_pictures, normalised
 from ssim_ae.training.zoo_thresholds import zoo_scales
 
 COUNTED_ROWS = 1024  # of a large picture, at a time
@@ -52,7 +55,8 @@ def write_run(
     network: nn.Module,
     settings: Settings,
     store: PictureStore,
-    held_out: PictureStore,
+    fresh: PictureStore,
+    groups: Sequence[str],
     run: Path,
     seen_by: dict[str, list[str]],
     warning: str | None,
@@ -60,33 +64,39 @@ def write_run(
 ) -> str | None:
     """Weights, exported graph (``UNCALIBRATED``) and the control without a model.
 
-    ``store``: pictures trained on; ``held_out``: those that say what good maps are like. Returns
-    "texture" or "object", where that decided something.
+    ``store``: pictures trained on, ``groups``: the strip or part of each; ``fresh``: others, on
+    which the maps are weighed. Returns "texture" or "object", where that decided something.
     """
     on_phase("weighing the maps")
     kind = None
     residual = control = settings.residual
     joint = network if isinstance(network, JointNetwork) else None
+    # of many fresh pictures no other is looked at
+    parts = folds(groups) if len(fresh) < ENOUGH else [0] * len(store)
+    apart: dict[CoreSet, list[Tensor]] = {}
     if joint and residual.has("memory"):
-        joint.memory = learned_memory(joint, store, settings.seed)
+        memory, without = learned_memory(joint, store, settings.seed, parts)
+        joint.memory, apart[memory] = memory, without
     if joint and residual.has("features"):
-        joint.features = learned_features(store, settings.channels, settings.seed)
+        features, without = learned_features(store, settings.channels, settings.seed, parts)
+        joint.features, apart[features] = features, without
     whole = on_whole_pictures(network, settings)
     if settings.zoo is not None:
         inspector = Inspector(whole, Residual(residual)).eval()
         residual = control = zoo_scales(inspector, residual, settings.zoo, store)
     if settings.network == "joint":
-        residual = normalised(whole, residual, held_out)
+        pictures = good_pictures(fresh, store, parts)
+        residual = normalised(whole, residual, pictures, apart)
         if settings.choose:
             all_terms = residual.model_dump()
             kind, uneven = kind_of(store)  # as the patches' light was
-            residual, table = choose(whole, residual, held_out, kind, settings.seed)
+            residual, table = choose(whole, residual, fresh, kind, settings.seed)
             shown = {"kind": kind, "unevenness": round(uneven, 4)}
             choice = {**shown, "residual": all_terms, "candidates": table}
             body = json.dumps(choice, indent=1, allow_nan=False) + "\n"
             write_atomically(run / "choice.json", body.encode())
         alike = {k: getattr(residual, k) for k in AFTER_THE_SUM}
-        control = normalised(MedianGrey(), CONTROL.model_copy(update=alike), held_out)
+        control = normalised(MedianGrey(), CONTROL.model_copy(update=alike), pictures)
         # what was not chosen: the run is that of a network without it
         if joint and not residual.has("memory"):
             joint.memory = None
@@ -135,4 +145,6 @@ def write_files(
     )
     own = settings.model_copy(update={"residual": control, "choose": False})
     without = {"settings": own, "trained_on": [], "chosen_on": []}
+    if settings.network == "joint":  # its maps were measured on them
+        without["chosen_on"] = sorted({*seen_by["trained_on"], *seen_by["chosen_on"]})
     write_detector(graph, record.model_copy(update=without), run / "no_model.onnx")

@@ -129,7 +129,7 @@ def calibrate(
     fresh = [f for f in files if fingerprints[f] not in detector.record.seen]
     if not fresh:
         raise InputError(
-            f"{dataset}: the detector was trained on all {len(files)} pictures there: calibrate "
+            f"{dataset}: the detector has seen all {len(files)} pictures there: calibrate "
             "on good pictures that it has not seen"
         )
     target = detector.file.resolve()  # a link stays one

@@ -1,8 +1,7 @@
 """What the residual's terms weigh, decided without test pictures.
 
-Good pictures that were neither trained on nor kept for the thresholds say what each term's map is
-like where nothing is wrong. With generated defects of kinds that the network never saw they also
-say which weights and smoothing find most.
+Good pictures that were neither trained on nor kept for the thresholds, with generated defects of
+kinds that the network never saw, say which weights and smoothing find most.
 """
 
 from __future__ import annotations
@@ -16,9 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ssim_ae import value_bins
 from ssim_ae.config import PLAIN, ResidualSettings
-from ssim_ae.data.contrast import clipped, stretched
+from ssim_ae.data.contrast import clipped
 from ssim_ae.data.corruption import UNSEEN, corrupt
 from ssim_ae.data.evenness import TEXTURE, unevenness
 from ssim_ae.data.patches import batch_seed, draw_patches
@@ -27,12 +25,10 @@ from ssim_ae.data.shapes import draw_masks
 from ssim_ae.evaluation.metrics import PixelCounts, auroc, per_score
 from ssim_ae.model.anomaly_map import Residual
 from ssim_ae.model.findings import findings
-from ssim_ae.model.inspector import Inspector
+from ssim_ae.training.window import SIDE, window
 
 PICTURES = 64  # half of them get defects
 MASKS = 256
-SIDE = 512  # largest crop that is looked at, pixels
-TAIL = 0.001  # share of good pixels beyond one unit of a map
 BLUR = 3.0  # sigma of the last blur, pixels
 # share of the blurred map: what is wide gains on a speck as high, which keeps most of its height
 BLURRED = 0.33
@@ -57,40 +53,6 @@ GRID = [
 # taken unless generated defects speak clearly for another: on textures the filters weigh more, and
 # a memory says little of what never repeats exactly
 USUAL = {"texture": Point(0.5, 0.25, 0.0), "object": Point(0.25, 0.25, 1.0)}
-
-
-@torch.inference_mode()
-def normalised(
-    network: nn.Module, settings: ResidualSettings, store: PictureStore
-) -> ResidualSettings:
-    """The settings with each term in units of what good pictures seldom exceed.
-
-    Offset: the term's mean over good pictures; scale: from there to the value that only ``TAIL`` of
-    their pixels exceed. A map with a heavy tail would drown the others by its false alarms if it
-    were measured by its standard deviation. ``network``: takes whole pictures.
-    """
-    residual = Residual(settings)
-    number = len(settings.terms)
-    counts = np.zeros((number, value_bins.BINS), np.int64)
-    sums, pixels = np.zeros(number), 0
-    for index in range(len(store)):
-        picture = _window(store, index)
-        maps = residual.terms(picture, findings(network(picture)))
-        pixels += maps[0].numel()
-        for i, term_map in enumerate(maps):
-            value_bins.count(counts[i], term_map.numpy())
-            sums[i] += float(term_map.double().sum())
-    means = sums / pixels
-    terms = [
-        term.model_copy(
-            update={
-                "offset": float(mean),
-                "scale": max(value_bins.quantile(bins, TAIL) - float(mean), 1e-6),
-            }
-        )
-        for term, mean, bins in zip(settings.terms, means, counts, strict=True)
-    ]
-    return settings.model_copy(update={"terms": terms})
 
 
 @torch.inference_mode()
@@ -185,7 +147,7 @@ def kind_of(store: PictureStore) -> tuple[str, float]:
     """("texture" or "object", unevenness): what good pictures show."""
     found = []
     for index in range(0, len(store), -(-len(store) // PICTURES)):  # evenly spaced
-        found.append(float(unevenness(_window(store, index))))
+        found.append(float(unevenness(window(store, index))))
     mean = float(np.mean(found))
     return ("texture" if mean <= TEXTURE else "object"), mean
 
@@ -205,14 +167,3 @@ def _generated(store: PictureStore, seed: int) -> Iterator[tuple[Tensor, Tensor]
                 picture, label = corrupt(picture, donors, masks, list(UNSEEN.values()), rng)
         picture = clipped(torch.round(picture * 255) / 255, store.stretch)
         yield picture, label[0, 0]
-
-
-def _window(store: PictureStore, index: int) -> Tensor:
-    """A random window of a picture, at most ``SIDE`` pixels a side, as inspection would see it."""
-    rng = torch.Generator().manual_seed(index)
-    pixels = store.picture(index)
-    for axis in (1, 2):
-        length = min(SIDE, pixels.shape[axis])
-        start = int(torch.randint(pixels.shape[axis] - length + 1, (), generator=rng))
-        pixels = pixels.narrow(axis, start, length)
-    return stretched(Inspector.picture(pixels), store.stretch)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -29,28 +29,31 @@ Described = Callable[[Tensor], Tensor]  # picture [1, c, h, w] -> features [1, w
 
 
 @torch.inference_mode()
-def learned_memory(network: JointNetwork, store: PictureStore, seed: int) -> Memory:
-    """What the trained network's encoder makes of all training pictures."""
+def learned_memory(
+    network: JointNetwork, store: PictureStore, seed: int, folds: Sequence[int] = ()
+) -> tuple[Memory, list[Tensor]]:
+    """What the trained network's encoder makes of all training pictures; and without each fold."""
     memory = network.new_memory().eval()
 
     def described(picture: Tensor) -> Tensor:
         return memory.described(*network.encoded(picture)[1:3])
 
-    learn(memory, described, uncorrelated, store, seed)
-    return memory
+    return memory, learn(memory, described, uncorrelated, store, seed, folds)
 
 
 @torch.inference_mode()
-def learned_features(store: PictureStore, channels: int, seed: int) -> FeatureDistance:
-    """The ImageNet features of all training pictures, ready to be compared with.
+def learned_features(
+    store: PictureStore, channels: int, seed: int, folds: Sequence[int] = ()
+) -> tuple[FeatureDistance, list[Tensor]]:
+    """The ImageNet features of all training pictures, ready to be compared with; and centres
+    without each fold.
 
     Raises:
         InputError: the weights are not installed (``training.imagenet``).
     """
     features = FeatureDistance(channels).eval()
     load_imagenet(features.backbone, imagenet_weights())
-    learn(features, features.described, standard_units, store, seed)
-    return features
+    return features, learn(features, features.described, standard_units, store, seed, folds)
 
 
 @torch.inference_mode()
@@ -60,14 +63,20 @@ def learn(
     axes_of: Callable[[Tensor], Tensor],
     store: PictureStore,
     seed: int,
-) -> None:
+    folds: Sequence[int] = (),
+) -> list[Tensor]:
     """Take mean, axes and centres from the store's pictures.
 
-    ``axes_of``: centred features ``[positions, width]`` -> axes, in rows ``[width, width]``.
+    Args:
+        axes_of: centred features ``[positions, width]`` -> axes, in rows ``[width, width]``.
+        folds: 0, 1, ... for each picture.
+
+    Returns the centres as they would be without the pictures of a fold (mean and axes being those
+    of all), one by one; empty when there are fewer than two folds.
     """
     rng = torch.Generator().manual_seed(seed)
     share = -(-POSITIONS // len(store))
-    kept = []
+    kept, origins = [], []
     for index in range(len(store)):
         picture = store.picture(index)
         area = picture.shape[1] * picture.shape[2]
@@ -76,14 +85,20 @@ def learn(
             seen = stretched(Inspector.picture(part), store.stretch)
             found = _rows(described(mirrored(seen, CELL)))
             kept.append(found[torch.randperm(len(found), generator=rng)[:some]])
+            origins += [index] * len(kept[-1])
     positions = torch.cat(kept)
     core.mean.copy_(positions.mean(0))
     positions -= core.mean
     axes = axes_of(positions)
     positions = (positions @ axes.t()).clamp(-LARGEST, LARGEST)
     core.axes.copy_(axes)
-    chosen = core_set(positions, len(core.centres), rng)
-    core.centres.copy_(positions[chosen])
+    count = len(core.centres)
+    core.centres.copy_(positions[core_set(positions, count, rng)])
+    if len(set(folds)) < 2:
+        return []
+    fold_of = torch.tensor(folds)[torch.tensor(origins)]
+    others = (positions[fold_of != fold] for fold in sorted(set(folds)))
+    return [rows[core_set(rows, count, rng)] for rows in others]
 
 
 def standard_units(centred: Tensor) -> Tensor:

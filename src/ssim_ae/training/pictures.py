@@ -82,7 +82,7 @@ def divide(
     for line in [] if resumed else told:
         on_note(line)
     parts = {"train": train, "held_out": held_out}
-    if settings.network == "joint":  # a third part says what good maps are like
+    if settings.network == "joint":  # a third part weighs the maps
         parts["train"], parts["chosen_on"] = third_part(train, group, settings.seed, seen)
     split = {name: {f.name: fingerprints[f] for f in part} for name, part in parts.items()}
     return Parts(parts["train"], parts.get("chosen_on", []), held_out, split, unreadable, group)

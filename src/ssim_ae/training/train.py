@@ -179,7 +179,8 @@ def train(
     }
     try:
         network = network.cpu().eval()
-        kind = write_run(network, settings, store, judge, run, seen_by, warning, on_phase)
+        groups = group_names(parts.train, parts.group)
+        kind = write_run(network, settings, store, judge, groups, run, seen_by, warning, on_phase)
         on_phase("calibrating")
         record, notes = _calibrate(run, parts, settings)
         for note in notes:
